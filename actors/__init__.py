@@ -1,0 +1,1 @@
+"""Who acts: one folder an actor; ``actor.py`` is its shell, the files beside it its pure core."""
