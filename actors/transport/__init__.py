@@ -1,0 +1,1 @@
+"""The transport actor: connections, streams and dialling, over whatever ``network.Network`` it is given."""
