@@ -121,6 +121,8 @@ class CID:
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> CID:
         """The CID that is exactly ``data``.  Raises RemoteError for anything else, trailing bytes too."""
+        if len(data) == 36 and data[0] == 1 and data[1] < 0x80 and data[2] == SHA2_256 and data[3] == 32:
+            return _sha256_v1(bytes(data))  # nearly every CID there is: a tenth of the general way's time
         cid, end = cls.read(data, 0)
         if end != len(data):
             raise RemoteError(f"{len(data) - end} bytes behind the CID", "cid")
@@ -198,3 +200,16 @@ class CID:
 
     def __reduce__(self) -> tuple[object, tuple[bytes]]:
         return CID.from_bytes, (self.raw,)
+
+
+def _sha256_v1(raw: bytes) -> CID:
+    """The CIDv1 of a 32-byte sha2-256 whose bytes have just been seen to be one."""
+    cid = object.__new__(CID)
+    put = object.__setattr__
+    put(cid, "raw", raw)
+    put(cid, "version", 1)
+    put(cid, "codec", raw[1])
+    put(cid, "hash_code", SHA2_256)
+    put(cid, "digest", raw[4:])
+    put(cid, "_hash", hash(raw))
+    return cid

@@ -146,7 +146,7 @@ class Network(Protocol):
     def ping(self, ticket: int, peer: str, timeout_s: float) -> None: ...
 
     def serve_user(self, protocol: str, handler: StreamHandler | None) -> None:
-        """Hand streams of ``protocol`` to a user's coroutine, or stop doing so (None).  A raise ends only its stream."""
+        """Hand streams of ``protocol`` to a user's coroutine, or stop (None).  A raise ends only its stream."""
 
     async def run_user(self, peer: str, protocol: str, handler: StreamHandler, timeout_s: float) -> Any:
         """Open a stream of ``protocol`` to a connected peer, run ``handler`` on it, give its result."""

@@ -1,0 +1,69 @@
+"""Policy: what a node in a given role runs, accepts, serves and spends.  Nothing but data.
+
+MASTER, WORKER and LEECHER differ only in the values of this one struct.  Capabilities (the ``bool`` fields)
+are named by rows of the supervisor's ROUTES; the numbers are read by the actors they concern, from the snapshot in
+force, so that a role can be changed on a running node.
+"""
+
+from typing import Final
+
+import msgspec
+
+from shoal.messages.errors import BadConfig
+from shoal.messages.limits import GIB, MIB
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One role's values.  Sizes in bytes, times in seconds."""
+
+    role: str
+    # what the node does for others
+    accept_inbound: bool = True  # take connections that others dial
+    serve_blocks: bool = True  # answer the wants of peers with blocks
+    serve_users: bool = True  # hand streams to users' own protocol handlers
+    # what the node does for its user
+    fetch_blocks: bool = True  # ask peers for blocks
+    accept_blocks: bool = True  # take blocks that the user adds
+    # connections: prune from high down to low, never the protected, never the young
+    connections_low: int = 96
+    connections_high: int = 192
+    connections_max: int = 256
+    connection_grace_s: float = 20.0
+    # storage
+    memory_bytes: int = 64 * MIB
+    disk_bytes: int = 0  # quota of the disk tier; 0: bounded by the disk alone
+    # bitswap
+    serve_peers_max: int = 256  # peers whose wants are kept at one time
+    session_bytes_in_flight: int = 32 * MIB  # asked for and not yet arrived, all sessions
+
+
+MASTER: Final = Policy(
+    role="master",
+    connections_low=192,
+    connections_high=384,
+    connections_max=512,
+    memory_bytes=128 * MIB,
+    serve_peers_max=512,
+)
+WORKER: Final = Policy(role="worker")
+LEECHER: Final = Policy(
+    role="leecher",
+    accept_inbound=False,
+    serve_blocks=False,
+    connections_low=8,
+    connections_high=24,
+    connections_max=32,
+    memory_bytes=24 * MIB,
+    disk_bytes=8 * GIB,
+    serve_peers_max=0,
+    session_bytes_in_flight=16 * MIB,
+)
+POLICIES: Final[dict[str, Policy]] = {policy.role: policy for policy in (MASTER, WORKER, LEECHER)}
+
+
+def policy_of(role: str) -> Policy:
+    """The policy of a role by name.  Raises BadConfig naming the roles that exist."""
+    try:
+        return POLICIES[role]
+    except KeyError:
+        raise BadConfig(f"unknown role {role!r}", f"use one of {', '.join(POLICIES)}") from None

@@ -1,0 +1,35 @@
+"""Every message there is, by tag.  A new conversation module is added to ``MODULES`` and nowhere else."""
+
+from types import ModuleType
+from typing import Final
+
+from shoal.messages import blocks, discovery, exchange, lifecycle, replies, tiers, transport, wants
+from shoal.messages.base import Control, Message, Reply
+
+MODULES: Final[tuple[ModuleType, ...]] = (
+    replies,
+    lifecycle,
+    blocks,
+    tiers,
+    wants,
+    exchange,
+    transport,
+    discovery,
+)
+
+
+def _collect() -> dict[str, type[Message]]:
+    found: dict[str, type[Message]] = {}
+    for module in MODULES:
+        for value in vars(module).values():
+            is_message = isinstance(value, type) and issubclass(value, Message)
+            if is_message and value not in (Message, Control, Reply) and value.__module__ == module.__name__:
+                assert value.__name__ not in found, f"two messages are called {value.__name__}"
+                found[value.__name__] = value
+    return found
+
+
+KINDS: Final[dict[str, type[Message]]] = _collect()
+
+# Replies after which more may follow for the same request; any other reply ends it.
+PARTIAL_REPLIES: Final[frozenset[str]] = frozenset({blocks.BlocksFound.__name__})

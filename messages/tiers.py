@@ -1,0 +1,56 @@
+"""What placement says to a storage tier: memory, disk and cold answer the same words."""
+
+from shoal.messages.base import Message, Reply
+from shoal.messages.block import Block
+from shoal.messages.cid import CID
+
+
+class TierGet(Message, frozen=True):
+    """Read these.  Answered by ``TierBlocks``."""
+
+    cids: tuple[CID, ...]
+
+
+class TierBlocks(Reply, frozen=True):
+    """What the tier had, and what it did not."""
+
+    tier: str
+    blocks: tuple[Block, ...]
+    missing: tuple[CID, ...]
+
+
+class TierHas(Message, frozen=True):
+    """Which of these does the tier hold?  Answered from the index by ``TierSizes``."""
+
+    cids: tuple[CID, ...]
+
+
+class TierSizes(Reply, frozen=True):
+    """Sizes in bytes in the order asked, -1 for absent."""
+
+    tier: str
+    sizes: tuple[int, ...]
+
+
+class TierPut(Message, frozen=True):
+    """Store these.  Answered by ``TierStored`` once they are as durable as the tier can make them, else ``Failed``."""
+
+    blocks: tuple[Block, ...]
+
+
+class TierStored(Reply, frozen=True):
+    """All blocks of the request are stored."""
+
+    tier: str
+    count: int
+    size: int
+
+
+class TierDelete(Message, frozen=True):
+    """Forget these.  Answered by ``Done``."""
+
+    cids: tuple[CID, ...]
+
+
+class TierStatus(Message, frozen=True):
+    """Figures, please.  Answered by ``blocks.TierStat``."""
