@@ -1,9 +1,9 @@
 """What an actor is: a plain class with handlers, given a context, run by a host that it never sees.
 
 An actor owns its state; its handlers run one at a time, on one thread.  It knows nobody: it sends messages, and
-the router knows by ROUTES who receives them.  It never blocks, never asks: an answer comes back as a message to
-the handler that ``ctx.request`` named.  Time, randomness and timers come from the context too, which is why the same class runs
-in a pykka thread, in trio, and in the simulation.
+the router knows by ROUTES who receives them.  It never blocks, never asks: an answer comes back to the function
+that ``ctx.request`` named.  Time, randomness and timers come from the context too, which is why the same class
+runs in a pykka thread, in trio, and in the simulation.
 
 Not here: mailboxes, threads, restarts and routing (``runtime/``), which actors cannot import.
 """
@@ -79,9 +79,9 @@ class Context(Protocol):
     ) -> int:
         """Send, and have ``on_reply`` called on this actor's thread with each reply.
 
-        The last reply is one that is not ``partial`` (see PARTIAL_REPLIES): after it nothing more is delivered. A
-        request always ends: by a reply, by ``Refused``, ``Overloaded`` or ``Failed``, by ``Failed`` with error "Unavailable"
-        when the receiver dies, or by ``Failed`` with error "DeadlineExceeded" at the earlier of ``timeout_s`` from now and its
+        The last reply is one that is not among PARTIAL_REPLIES: after it nothing more is delivered.  A request always
+        ends: by a reply, by ``Refused``, ``Overloaded`` or ``Failed``, by ``Failed`` with error "Unavailable" when the
+        receiver dies, or by ``Failed`` with error "DeadlineExceeded" at the earlier of ``timeout_s`` from now and its
         deadline.  There is a bound on open requests per actor; beyond it the reply is ``Overloaded``.
         """
 
