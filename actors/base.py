@@ -48,6 +48,10 @@ class Context(Protocol):
     def policy(self) -> Policy:
         """The policy in force, as of the latest snapshot."""
 
+    @property
+    def queued(self) -> int:
+        """Messages that wait in this actor's mailbox: what group commit may still take along."""
+
     def send(
         self,
         message: Message,

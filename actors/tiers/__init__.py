@@ -1,0 +1,1 @@
+"""One actor a storage tier; all answer the words of ``messages.tiers``."""
