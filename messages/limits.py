@@ -23,6 +23,20 @@ class Limit:
     source: str
 
 
+def table() -> str:
+    """Every limit of this module as a Markdown table, in the order of their definition."""
+    rows = [
+        f"| `{name}` | {limit.value:,} | {limit.unit} | {limit.reason} | {limit.source} |"
+        for name, limit in all_limits()
+    ]
+    return "\n".join(["| limit | value | unit | reason | source |", "| --- | ---: | --- | --- | --- |", *rows]) + "\n"
+
+
+def all_limits() -> list[tuple[str, Limit]]:
+    """Each limit with its name, in the order of their definition."""
+    return [(name, value) for name, value in globals().items() if isinstance(value, Limit)]
+
+
 # --- content -------------------------------------------------------------------------------------
 CID_BYTES_MAX: Final = Limit(168, "bytes", "40 of varints and 128 of digest; a longer CID is an attack", "boxo bitswap")
 CID_TEXT_MAX: Final = Limit(300, "characters", "base32 or base36 of 168 bytes, with room", "limits list, input 26")
@@ -37,8 +51,88 @@ OUTSTANDING_BYTES_PER_PEER: Final = Limit(1 * MIB, "bytes", "one peer may not ta
 REPLY_BATCH_BYTES: Final = Limit(16 * KIB, "bytes", "small blocks are batched up to about this", "boxo engine")
 INLINE_BLOCK_MAX: Final = Limit(1024, "bytes", "a want-have is answered by a block this small", "boxo engine")
 
+# --- connections ---------------------------------------------------------------------------------
+CONNECTIONS_PER_PEER: Final = Limit(8, "connections", "one peer may not take the node's connections", "go-libp2p rcmgr")
+CONNECTIONS_PER_IP: Final = Limit(
+    8, "connections", "of one IPv4 address or IPv6 /56; loopback is free", "go-libp2p rcmgr"
+)
+ADDRESSES_PER_PEER: Final = Limit(
+    64, "addresses", "kept for one peer; identify may claim any number", "go-libp2p #3501"
+)
+PEERS_KNOWN: Final = Limit(8192, "peers", "whose addresses are remembered, connected or not", "CVE-2023-40583")
+DIALS_MAX: Final = Limit(160, "dials", "in progress at one time", "go-libp2p swarm")
+
 # --- messages between actors ---------------------------------------------------------------------
 ENVELOPE_HEADER_MAX: Final = Limit(8 * MIB, "bytes", "a header lists at most some thousand CIDs", "design 2")
 MESSAGE_STR_MAX: Final = Limit(64 * KIB, "bytes", "no text in a message is longer", "limits list, input 85")
 MESSAGE_ITEMS_MAX: Final = Limit(65536, "items", "of one array or map in a message", "limits list, input 85")
 MESSAGE_BUFFERS_MAX: Final = Limit(16384, "buffers", "block buffers beside one header", "design 2")
+
+# --- files and their formats (IPLD, UnixFS, CAR) -------------------------------------------------
+CHUNK_BYTES_MAX: Final = Limit(2 * MIB - 256, "bytes", "a dag-pb leaf of one chunk still fits a block", "boxo chunker")
+DAGPB_LINKS_MAX: Final = Limit(
+    65536, "links", "of one node; a full 2 MiB block of real links has fewer", "CVE-2023-23625"
+)
+DAGCBOR_ITEMS_MAX: Final = Limit(262144, "items", "in one block; each costs about 64 bytes decoded", "go-ipld-prime")
+DAGCBOR_DEPTH_MAX: Final = Limit(
+    256, "levels", "of nesting in one block; values are walked by recursion", "go-ipld-prime"
+)
+HAMT_FANOUT_MAX: Final = Limit(1024, "buckets", "a shard's table is allocated by it", "CVE-2023-23625, UnixFS spec")
+NAME_BYTES_MAX: Final = Limit(255, "bytes", "of a directory entry's name: what Linux can store", "POSIX NAME_MAX")
+PATH_BYTES_MAX: Final = Limit(16 * KIB, "bytes", "of a path behind a CID", "limits list, input 26")
+PATH_PARTS_MAX: Final = Limit(256, "names", "in a path behind a CID", "limits list, input 26")
+SYMLINK_BYTES_MAX: Final = Limit(4095, "bytes", "of a symlink's target: what Linux can store", "POSIX PATH_MAX")
+FILE_DEPTH_MAX: Final = Limit(64, "levels", "of one file's DAG; 174 links a node reach 2**63 in 9", "depth bomb")
+TREE_DEPTH_MAX: Final = Limit(128, "levels", "of directories in one export; one descriptor each", "depth bomb")
+WALK_SLOTS_MAX: Final = Limit(262144, "slots", "that one walk keeps open, about 200 bytes each", "fan-out bomb")
+WALK_BLOCKS_MAX: Final = Limit(1024, "blocks", "that one walk has asked for or holds", "wants per peer")
+WALK_SEEN_MAX: Final = Limit(1048576, "CIDs", "that one DAG walk remembers, about 100 bytes each", "DAG with sharing")
+CAR_HEADER_MAX: Final = Limit(
+    1 * MIB, "bytes", "a header lists roots, about 25,000 of them fit", "go-car, 32 MiB there"
+)
+IMPORT_BATCH_BYTES: Final = Limit(8 * MIB, "bytes", "of blocks handed to the store at once", "group commit")
+
+# --- block stores (storage.memory, storage.disk) -------------------------------------------------
+MEMORY_ENTRY_BYTES: Final = Limit(
+    512, "bytes", "charged per cached block, so that tiny ones are bounded too", "measured"
+)
+DISK_PUT_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "one transaction is held in the log whole", "design 5")
+DISK_PUT_BLOCKS_MAX: Final = Limit(1024, "blocks", "each may touch an index page of 64 KiB of its own", "design 5")
+DISK_GET_BLOCKS_MAX: Final = Limit(32, "blocks", "one answer is held in memory whole: at most 64 MiB", "design 5")
+DISK_SIZES_MAX: Final = Limit(4096, "CIDs", "one question holds the store's thread for at most some 50 ms", "measured")
+DISK_DELETE_MAX: Final = Limit(512, "blocks", "each may touch two pages of 64 KiB in the log", "design 5")
+DISK_LIST_MAX: Final = Limit(4096, "CIDs", "a listing is read in pages and may stop between any two", "design 5")
+DISK_WAL_BYTES: Final = Limit(
+    32 * MIB, "bytes", "the log is checkpointed from here on and cut back to this", "measured"
+)
+DISK_QUARANTINE_MAX: Final = Limit(256, "blocks", "damaged blocks kept for study; the oldest go first", "design 5")
+DISK_RESERVE_BYTES: Final = Limit(64 * MIB, "bytes", "left free: a delete writes before it frees", "RabbitMQ, 50 MB")
+
+# --- the network (runtime.network) ---------------------------------------------------------------
+READ_CREDIT: Final = Limit(4 * MIB, "bytes", "of frames that a stream reads before the first grant", "bitswap message")
+SEND_QUEUE_BYTES: Final = Limit(8 * MIB, "bytes", "queued on one stream: two of the largest messages", "design 4")
+SEND_QUEUE_FRAMES: Final = Limit(4096, "frames", "queued on one stream; each costs some 300 bytes", "measured")
+STREAMS_OUT_PER_CONNECTION: Final = Limit(
+    250, "streams", "the 257th blocks for ever; six are kept for ping and identify", "py-libp2p yamux"
+)
+STREAMS_IN_PER_CONNECTION: Final = Limit(512, "streams", "that one peer keeps open towards us", "go-libp2p rcmgr")
+HALF_CLOSED_PER_CONNECTION: Final = Limit(
+    32,
+    "streams",
+    "ended by the peer and kept a moment for our reply; the oldest goes first",
+    "boxo opens one a message",
+)
+CONNECTIONS_MAX: Final = Limit(4096, "connections", "a row and a socket each; policy sets less", "descriptors")
+RAW_READ_MAX: Final = Limit(256 * KIB, "bytes", "a peer's length must not size our read", "GHSA-xqvc-92cf-94j4")
+NEGOTIATION_LINE_MAX: Final = Limit(1024, "bytes", "of one multistream-select line", "go-multistream")
+NEGOTIATION_TRIES_MAX: Final = Limit(64, "proposals", "of protocols on one inbound stream", "limits list, input 10")
+IDENTIFY_MESSAGE_MAX: Final = Limit(8 * KIB, "bytes", "of one identify message", "go-libp2p identify")
+IDENTIFY_MESSAGES_MAX: Final = Limit(10, "messages", "of one identify exchange, merged", "go-libp2p identify")
+PEER_PROTOCOLS_MAX: Final = Limit(1024, "protocols", "kept of one peer", "go-libp2p #3501")
+PROTOCOL_CHARS_MAX: Final = Limit(256, "characters", "of one protocol id that a peer names", "go-libp2p #3501")
+PEER_ADDRS_MAX: Final = Limit(64, "addresses", "kept of one peer", "go-libp2p peerstore")
+AGENT_CHARS_MAX: Final = Limit(128, "characters", "of a peer's agent text, printable ones", "limits list, input 58")
+OWN_ADDRS_MAX: Final = Limit(32, "addresses", "that we tell: our identify stays below 4 KiB", "go-libp2p identify")
+PUSH_BURST: Final = Limit(10, "pushes", "of identify that a connection may send at once", "go-libp2p identify")
+PING_STREAMS_PER_CONNECTION: Final = Limit(2, "streams", "of ping that a peer may keep open", "libp2p ping spec")
+YAMUX_UNREAD_MAX: Final = Limit(64 * MIB, "bytes", "received on one connection and not read", "CVE-2024-32984")

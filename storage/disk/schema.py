@@ -1,0 +1,113 @@
+"""The SQLite file of the disk tier: its tables, their versions, and how a connection to it is set up.
+
+Not the store: no block goes through here.  ``connect`` is the way in.
+
+Two tables hold a block.  ``blocks`` is the index, a B-tree of some 50 bytes a block ordered by multihash: it
+answers "have you got it, how big is it" without touching a blob.  ``payloads`` holds the bytes, appended in the
+order they came.  They are apart because a damaged blob can then be taken out of the index without walking its
+damaged pages; each payload repeats its multihash, so that the index can be made anew from the payloads.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+from sqlite_utils.db import Table
+
+from shoal.messages.errors import BadConfig
+from shoal.messages.limits import BLOCK_BYTES_MAX, DISK_WAL_BYTES, KIB
+
+APPLICATION_ID: Final = 0x5348_4F41  # "SHOA": tells our file from any other SQLite file
+PAGE_BYTES: Final = 64 * KIB  # SQLite's largest page: a 256 KiB block takes 4-5 pages, not 65; measured fastest
+CACHE_KIB: Final = 32 * KIB  # 32 MiB of page cache: the upper levels of the index and one batch of blocks
+BUSY_TIMEOUT_S: Final = 2.0  # the repo lock keeps others out; this only outlasts a dying actor's connection
+BLOB_SLACK_BYTES: Final = 64 * KIB  # above the largest block, for a row's other columns
+
+VERSIONS: Final = ("m001_blocks",)  # every migration below; one that is not here was made by a newer shoal
+
+migrations = Migrations("shoal.storage.disk")
+
+
+def table(db: Database, name: str) -> Table:
+    """The table called ``name``, as sqlite-utils' Table (``db[name]`` may also be a view)."""
+    found = db[name]
+    assert isinstance(found, Table)
+    return found
+
+
+@migrations()
+def m001_blocks(db: Database) -> None:
+    """Index, payloads, running totals and quarantine."""
+    # sqlite-utils cannot say WITHOUT ROWID, which is what makes the index one B-tree instead of two.
+    db.conn.execute(
+        "CREATE TABLE blocks (multihash BLOB PRIMARY KEY, size INTEGER NOT NULL, codec INTEGER NOT NULL,"
+        " payload INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    table(db, "payloads").create({"id": int, "multihash": bytes, "codec": int, "data": bytes}, pk="id")
+    table(db, "totals").create({"id": int, "blocks": int, "bytes": int, "dead_bytes": int}, pk="id")
+    table(db, "totals").insert({"id": 1, "blocks": 0, "bytes": 0, "dead_bytes": 0})
+    columns = {"id": int, "multihash": bytes, "codec": int, "size": int, "payload": int, "reason": str}
+    table(db, "quarantine").create(columns, pk="id")
+
+
+def connect(path: Path) -> Database:
+    """Open the store's file, make or migrate its tables, and return the database.
+
+    The connection belongs to the calling thread.  A write-ahead log left by a kill is played back here.  Raises
+    BadConfig for a file of a newer shoal or of another program, and ``sqlite3.Error`` for what the disk does.
+    """
+    is_new = not path.exists()
+    conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        _set_up(conn)
+        # Plugins would let any package that is installed run code on our connection.
+        db = Database(conn, recursive_triggers=False, execute_plugins=False)
+        _check_origin(db, path)
+        migrations.apply(db)
+        if is_new:
+            _sync_folder(path.parent)
+    except BaseException:
+        conn.close()
+        raise
+    return db
+
+
+def _set_up(conn: sqlite3.Connection) -> None:
+    """The pragmas.  The first two only take in a new file, and must come before it is set to WAL."""
+    conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    conn.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that room can be handed back to the file system
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")  # in WAL mode: one fsync a commit, which survives a power cut
+    conn.execute(f"PRAGMA wal_autocheckpoint = {DISK_WAL_BYTES.value // PAGE_BYTES}")
+    conn.execute(f"PRAGMA journal_size_limit = {DISK_WAL_BYTES.value}")
+    conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    conn.execute("PRAGMA secure_delete = OFF")  # blocks are public; zeroing freed pages doubles a delete's writes
+    conn.execute("PRAGMA cell_size_check = ON")  # find damage in a page when it is read, not when it is used
+    conn.execute("PRAGMA trusted_schema = OFF")
+    conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, BLOCK_BYTES_MAX.value + BLOB_SLACK_BYTES)
+
+
+def _check_origin(db: Database, path: Path) -> None:
+    """Raise BadConfig unless the file is empty or ours and no newer than this code."""
+    if not db.conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        return
+    if db.conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise BadConfig(f"{path} is a database of another program", "give the node a folder of its own")
+    newer = [done.name for done in migrations.applied(db) if done.name not in VERSIONS]
+    if newer:
+        fault = f"{path} was written by a newer shoal (it has {newer[0]})"
+        raise BadConfig(fault, "upgrade shoal, or give the node another folder")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new file's name durable: SQLite syncs the log's name, not the database's."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
