@@ -1,0 +1,55 @@
+"""Fixtures and habits that every test shares."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from shoal.tests.support.kubo import Kubo, KuboFactory, KuboOptions, why_unavailable
+
+STATIC_CHECKS_FAILED = "SHOAL_STATIC_CHECKS_FAILED"
+"""Set by bin/test to the names of the static checks that failed before pytest began."""
+
+# A loaded machine makes any example slow, so no example is judged by the clock.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.fixture
+def kubo(tmp_path: Path) -> Iterator[KuboFactory]:
+    """A factory: ``kubo(security="tls", quic=False)`` starts a real Kubo with those ``KuboOptions``.
+
+    Each has a repo of its own, or the one given as ``repo=``.  All are killed when the test ends.
+    """
+    reason = why_unavailable()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(f"interop tests must run in CI: {reason}")
+        pytest.skip(f"NOT TESTED AGAINST KUBO: {reason}")
+    numbers = itertools.count()
+    with ExitStack() as stack:
+
+        def start(*, repo: Path | None = None, **options: Any) -> Kubo:
+            folder = repo or tmp_path / f"kubo-{next(numbers)}"
+            return stack.enter_context(Kubo.start(folder, KuboOptions(**options)))
+
+        yield start
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if os.environ.get(STATIC_CHECKS_FAILED) and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    failed = os.environ.get(STATIC_CHECKS_FAILED)
+    if failed:
+        terminalreporter.section("static checks", red=True)
+        terminalreporter.line(f"FAILED before the tests began (see the top of the output): {failed}", red=True)
