@@ -24,10 +24,11 @@ class BlocksFound(Reply, frozen=True):
 
 
 class MissingBlock(Reply, frozen=True):
-    """A block that did not come, and what was tried."""
+    """A block that did not come, what was tried, and which error that is for the asker (a LocalError's name)."""
 
     cid: CID
     reason: str
+    error: str = "NotFound"
 
 
 class BlocksEnd(Reply, frozen=True):

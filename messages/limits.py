@@ -60,6 +60,7 @@ ADDRESSES_PER_PEER: Final = Limit(
     64, "addresses", "kept for one peer; identify may claim any number", "go-libp2p #3501"
 )
 PEERS_KNOWN: Final = Limit(8192, "peers", "whose addresses are remembered, connected or not", "CVE-2023-40583")
+KEPT_PEERS_MAX: Final = Limit(1024, "peers", "that the node stays connected to by configuration or request", "design 3")
 DIALS_MAX: Final = Limit(160, "dials", "in progress at one time", "go-libp2p swarm")
 
 # --- messages between actors ---------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The memory tier's actor: ``storage.memory`` behind the words of ``messages.tiers``.
 
-A cache, not a home: what it forgets is still on disk, so a put always succeeds and a restart with nothing in it is fine.
+A cache, not a home: what it forgets is still on disk, so a put always succeeds, and so does a restart with nothing.
 """
 
 from typing import ClassVar
@@ -60,9 +60,7 @@ class MemoryTierActor(Actor):
     @handles(tiers.TierStatus)
     def on_status(self, _: tiers.TierStatus, envelope: Envelope) -> None:
         stats = self.store.stats()
-        self.ctx.reply(
-            envelope, TierStat(self.NAME, stats.blocks, stats.size, stats.capacity, self.hits, self.misses)
-        )
+        self.ctx.reply(envelope, TierStat(self.NAME, stats.blocks, stats.size, stats.capacity, self.hits, self.misses))
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:

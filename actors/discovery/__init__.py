@@ -1,0 +1,1 @@
+"""Finding peers: one actor a source."""

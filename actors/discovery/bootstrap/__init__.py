@@ -1,0 +1,1 @@
+"""The bootstrap actor: peers that the node is to stay connected to."""

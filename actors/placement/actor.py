@@ -1,0 +1,290 @@
+"""The placement actor: finds asked-for blocks in the tiers or has them fetched, and puts new ones where they belong.
+
+The content path (DESIGN 4): memory, then disk, then a want.  A block that arrives is stored first and handed out
+after, so what an asker has seen survives a crash.  A tier, the wantlist or bitswap may die and come back at any
+time: tier requests are repeated until their deadline, wants are sent again when the wantlist is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Final
+
+from shoal.actors.base import Actor, Context, handles
+from shoal.actors.placement.choice import belongs_in_memory
+from shoal.actors.placement.gets import Get, Gets
+from shoal.actors.placement.tiercalls import TierCalls
+from shoal.messages import blocks, lifecycle, tiers, wants
+from shoal.messages.base import Message
+from shoal.messages.block import Block
+from shoal.messages.cid import CID, IDENTITY
+from shoal.messages.envelope import Envelope
+from shoal.messages.replies import Failed, Overloaded, Refused
+
+MEMORY, DISK = "memory", "disk"
+ACKNOWLEDGE_S: Final = 10.0  # seconds for the wantlist to take a want
+SWEEP_S: Final = 1.0  # seconds between looks for overdue requests, while there are requests
+OVERDUE_GRACE_S: Final = 1.0  # seconds that the wantlist has to say first, with its better text, why a want failed
+
+
+class PlacementActor(Actor):
+    """The one door to the blocks of this node."""
+
+    NAME: ClassVar[str] = "placement"
+
+    def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx)
+        self.gets = Gets()
+        self.tier = TierCalls(ctx)
+        self.sweeping = False
+
+    # --- asking ------------------------------------------------------------------------------------
+
+    @handles(blocks.GetBlocks)
+    def on_get(self, message: blocks.GetBlocks, envelope: Envelope) -> None:
+        cids = tuple(dict.fromkeys(message.cids))
+        self.gets.add(envelope, cids, message.session or envelope.id, message.fetch)
+        self._sweep_later()
+        inline = [Block(cid, cid.digest) for cid in cids if cid.hash_code == IDENTITY]
+        self._hand_out(envelope.id, inline)
+        rest = tuple(cid for cid in cids if cid.hash_code != IDENTITY)
+
+        def found(here: tuple[Block, ...]) -> None:
+            self._hand_out(envelope.id, here)
+
+        def absent(missing: tuple[CID, ...], failure: Failed | None) -> None:
+            self._not_here(envelope.id, missing, failure)
+
+        self._read(rest, envelope.deadline, found, absent)
+
+    def _read(
+        self,
+        cids: tuple[CID, ...],
+        deadline: float,
+        found: Callable[[tuple[Block, ...]], None],
+        absent: Callable[[tuple[CID, ...], Failed | None], None],
+    ) -> None:
+        """Look in memory, then on disk.  ``absent`` is called exactly once, at the end, even with nothing."""
+
+        def from_memory(reply: Message) -> None:
+            here, missing = (reply.blocks, reply.missing) if isinstance(reply, tiers.TierBlocks) else ((), cids)
+            if here:
+                found(here)
+            if missing:
+                self.tier.call(DISK, tiers.TierGet(missing), deadline, lambda again: from_disk(again, missing))
+            else:
+                absent((), None)
+
+        def from_disk(reply: Message, asked: tuple[CID, ...]) -> None:
+            if isinstance(reply, tiers.TierBlocks):
+                self._keep_in_memory(reply.blocks)
+                found(reply.blocks)
+                absent(reply.missing, None)
+            else:
+                absent(asked, reply if isinstance(reply, Failed) else None)
+
+        if cids:
+            self.ctx.request(tiers.TierGet(cids), from_memory, to=MEMORY, deadline=deadline)
+        else:
+            absent((), None)
+
+    def _not_here(self, request: int, missing: tuple[CID, ...], failure: Failed | None) -> None:
+        get = self.gets.open.get(request)
+        if get is None or not missing:
+            return
+        if not get.fetch:
+            reason = failure.reason if failure else "not in the local store, and fetching was not asked for"
+            self._miss(request, missing, reason, failure.error if failure else "NotFound")
+            return
+        waited = self.gets.want(request, missing)
+        self._want(get, waited)
+
+    def _want(self, get: Get, cids: list[CID]) -> None:
+        """Have ``cids`` fetched; they come as BlocksFetched.  The wantlist only says that it has taken the wants."""
+        if not cids:
+            return
+        request = get.envelope.id
+
+        def answered(reply: Message) -> None:
+            # A wantlist that died gets the wants again when it is back (on_actor_restarted).
+            if isinstance(reply, Refused):
+                self._miss(request, cids, reply.reason, "Unavailable")
+            elif isinstance(reply, Overloaded):
+                self._miss(request, cids, "too much is wanted already", "Unavailable")
+
+        envelope = get.envelope
+        self.ctx.request(
+            wants.Want(tuple(cids), get.session),
+            answered,
+            deadline=envelope.deadline,
+            priority=envelope.priority,
+            timeout_s=ACKNOWLEDGE_S,
+        )
+
+    @handles(blocks.CancelGet)
+    def on_cancel(self, message: blocks.CancelGet, _: Envelope) -> None:
+        self._close(message.request)
+
+    @handles(wants.WantsFailed)
+    def on_wants_failed(self, message: wants.WantsFailed, _: Envelope) -> None:
+        for failed in message.wants:
+            for request in self.gets.waiting_for(failed.cid, failed.session):
+                self._miss(request, (failed.cid,), failed.tried, "DeadlineExceeded")
+
+    # --- handing in --------------------------------------------------------------------------------
+
+    @handles(blocks.PutBlocks)
+    def on_put(self, message: blocks.PutBlocks, envelope: Envelope) -> None:
+        def stored(reply: Message) -> None:
+            if isinstance(reply, tiers.TierStored):
+                self.ctx.reply(envelope, blocks.BlocksStored(reply.count, reply.size))
+                self._available(message.blocks)
+            else:
+                self.ctx.reply(envelope, reply)
+
+        self.tier.call(DISK, tiers.TierPut(message.blocks), envelope.deadline, stored)
+
+    @handles(blocks.BlocksFetched)
+    def on_fetched(self, message: blocks.BlocksFetched, _: Envelope) -> None:
+        """Blocks from a peer: stored, then handed to whoever waits.  The deadline is that of the last who waits."""
+        waiting = [number for block in message.blocks for number in self.gets.waiting_for(block.cid)]
+        deadline = max((self.gets.open[number].envelope.deadline for number in waiting), default=self.ctx.now())
+        if not waiting:
+            self.ctx.count("fetched_too_late")
+            return
+
+        def stored(reply: Message) -> None:
+            if isinstance(reply, tiers.TierStored):
+                self._available(message.blocks)
+                self._keep_in_memory(message.blocks)
+                return
+            reason = getattr(reply, "reason", "the disk tier is overloaded")
+            error = reply.error if isinstance(reply, Failed) else "Unavailable"
+            for block in message.blocks:
+                for number in self.gets.waiting_for(block.cid):
+                    self._miss(number, (block.cid,), reason, error)
+
+        self.tier.call(DISK, tiers.TierPut(message.blocks), deadline, stored)
+
+    def _available(self, stored: tuple[Block, ...]) -> None:
+        """Durable now: hand out to the askers, and tell those who serve and want."""
+        takers: dict[int, list[Block]] = {}
+        for block in stored:
+            for number in self.gets.waiting_for(block.cid):
+                takers.setdefault(number, []).append(block)
+        for number, found in takers.items():
+            self._hand_out(number, found)
+        entries = tuple(blocks.AvailableBlock(block.cid, len(block)) for block in stored)
+        self.ctx.send(blocks.BlocksAvailable(entries))
+
+    def _keep_in_memory(self, used: tuple[Block, ...]) -> None:
+        kept = tuple(block for block in used if belongs_in_memory(len(block), self.ctx.policy))
+        if kept:
+            self.ctx.send(tiers.TierPut(kept), to=MEMORY)
+
+    # --- for peers, and about the store ------------------------------------------------------------
+
+    @handles(blocks.HasBlocks)
+    def on_has(self, message: blocks.HasBlocks, envelope: Envelope) -> None:
+        asked = tuple(cid for cid in message.cids if cid.hash_code != IDENTITY)
+
+        def answered(reply: Message) -> None:
+            if not isinstance(reply, tiers.TierSizes):
+                self.ctx.reply(envelope, reply)
+                return
+            known = iter(reply.sizes)
+            sizes = [len(cid.digest) if cid.hash_code == IDENTITY else next(known) for cid in message.cids]
+            self.ctx.reply(envelope, blocks.BlockSizes(tuple(sizes)))
+
+        self.tier.call(DISK, tiers.TierHas(asked), envelope.deadline, answered)
+
+    @handles(blocks.ServeBlocks)
+    def on_serve(self, message: blocks.ServeBlocks, envelope: Envelope) -> None:
+        gathered = [Block(cid, cid.digest) for cid in message.cids if cid.hash_code == IDENTITY]
+        asked = tuple(cid for cid in message.cids if cid.hash_code != IDENTITY)
+
+        def absent(missing: tuple[CID, ...], _: Failed | None) -> None:
+            self.ctx.reply(envelope, blocks.BlocksServed(message.peer, tuple(gathered), missing))
+
+        self._read(asked, envelope.deadline, gathered.extend, absent)
+
+    @handles(blocks.DeleteBlocks)
+    def on_delete(self, message: blocks.DeleteBlocks, envelope: Envelope) -> None:
+        self.ctx.send(tiers.TierDelete(message.cids), to=MEMORY)
+        self.tier.call(DISK, tiers.TierDelete(message.cids), envelope.deadline, lambda r: self.ctx.reply(envelope, r))
+
+    @handles(blocks.RepoStat)
+    def on_repo_stat(self, _: blocks.RepoStat, envelope: Envelope) -> None:
+        figures: dict[str, blocks.TierStat] = {}
+        names = (MEMORY, DISK)
+
+        def gather(name: str) -> Callable[[Message], None]:
+            def answered(reply: Message) -> None:
+                down = blocks.TierStat(name, 0, 0, 0, 0, 0, "not answering")
+                figures[name] = reply if isinstance(reply, blocks.TierStat) else down
+                if len(figures) == len(names):
+                    self.ctx.reply(envelope, blocks.RepoStats(tuple(figures[one] for one in names)))
+
+            return answered
+
+        for name in names:
+            self.ctx.request(tiers.TierStatus(), gather(name), to=name)
+
+    # --- others come back --------------------------------------------------------------------------
+
+    @handles(lifecycle.ActorRestarted)
+    def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
+        if message.name == "wantlist":
+            for number, get in list(self.gets.open.items()):
+                self._want(get, [cid for cid in sorted(get.remaining) if number in self.gets.wanted.get(cid, ())])
+        elif message.name in (MEMORY, DISK):
+            self.tier.repeat(message.name)
+
+    # --- within ------------------------------------------------------------------------------------
+
+    def _hand_out(self, request: int, found: Iterable[Block]) -> None:
+        """Give the asker what it still waits for, and the end when that was the last."""
+        get = None
+        given: list[Block] = []
+        for block in found:
+            row = self.gets.answered(request, block.cid)
+            if row is not None:
+                get = row
+                given.append(block)
+        if get is None:
+            get = self.gets.open.get(request)
+        elif given:
+            self.ctx.reply(get.envelope, blocks.BlocksFound(tuple(given)))
+        self._end_if_done(get)
+
+    def _miss(self, request: int, cids: Iterable[CID], reason: str, error: str) -> None:
+        """Note that these will not come, and end the request when nothing else is open."""
+        get = self.gets.open.get(request)
+        for cid in list(cids):
+            row = self.gets.answered(request, cid)
+            if row is not None:
+                row.missing.append(blocks.MissingBlock(cid, reason, error))
+        self._end_if_done(get)
+
+    def _end_if_done(self, get: Get | None) -> None:
+        if get is not None and not get.remaining and get.envelope.id in self.gets.open:
+            self.gets.close(get.envelope.id)
+            self.ctx.reply(get.envelope, blocks.BlocksEnd(tuple(get.missing)))
+
+    def _close(self, request: int) -> None:
+        get, orphans = self.gets.close(request)
+        if get is not None and orphans:
+            self.ctx.send(wants.CancelWants(tuple(orphans), get.session))
+
+    def _sweep_later(self) -> None:
+        if not self.sweeping and self.gets.open:
+            self.sweeping = True
+            self.ctx.after(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """End what is overdue although nobody said so: no request outlives its deadline for long."""
+        self.sweeping = False
+        for number in self.gets.overdue(self.ctx.now() - OVERDUE_GRACE_S):
+            get = self.gets.open[number]
+            self._miss(number, get.remaining.copy(), "nothing answered by the deadline", "DeadlineExceeded")
+        self._sweep_later()
