@@ -43,6 +43,10 @@ class StorageFault(LocalError):
     """The disk refused a read or a write (EIO and the like), or what it holds is damaged."""
 
 
+class RepoBusy(LocalError):
+    """Another process runs a node on this folder: exit code 75 (EX_TEMPFAIL)."""
+
+
 class Unavailable(LocalError):
     """The part of the node that should answer is stopped, restarting or overloaded: try again."""
 

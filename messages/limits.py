@@ -94,18 +94,14 @@ CAR_HEADER_MAX: Final = Limit(
 IMPORT_BATCH_BYTES: Final = Limit(8 * MIB, "bytes", "of blocks handed to the store at once", "group commit")
 
 # --- block stores (storage.memory, storage.disk) -------------------------------------------------
-MEMORY_ENTRY_BYTES: Final = Limit(
-    512, "bytes", "charged per cached block, so that tiny ones are bounded too", "measured"
-)
+MEMORY_ENTRY_BYTES: Final = Limit(1024, "bytes", "charged per block, for its CID and table entry", "measured")
 DISK_PUT_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "one transaction is held in the log whole", "design 5")
 DISK_PUT_BLOCKS_MAX: Final = Limit(1024, "blocks", "each may touch an index page of 64 KiB of its own", "design 5")
 DISK_GET_BLOCKS_MAX: Final = Limit(32, "blocks", "one answer is held in memory whole: at most 64 MiB", "design 5")
 DISK_SIZES_MAX: Final = Limit(4096, "CIDs", "one question holds the store's thread for at most some 50 ms", "measured")
 DISK_DELETE_MAX: Final = Limit(512, "blocks", "each may touch two pages of 64 KiB in the log", "design 5")
 DISK_LIST_MAX: Final = Limit(4096, "CIDs", "a listing is read in pages and may stop between any two", "design 5")
-DISK_WAL_BYTES: Final = Limit(
-    32 * MIB, "bytes", "the log is checkpointed from here on and cut back to this", "measured"
-)
+DISK_WAL_BYTES: Final = Limit(16 * MIB, "bytes", "the log is checkpointed from here on, and cut to this", "measured")
 DISK_QUARANTINE_MAX: Final = Limit(256, "blocks", "damaged blocks kept for study; the oldest go first", "design 5")
 DISK_RESERVE_BYTES: Final = Limit(64 * MIB, "bytes", "left free: a delete writes before it frees", "RabbitMQ, 50 MB")
 
@@ -137,3 +133,4 @@ OWN_ADDRS_MAX: Final = Limit(32, "addresses", "that we tell: our identify stays 
 PUSH_BURST: Final = Limit(10, "pushes", "of identify that a connection may send at once", "go-libp2p identify")
 PING_STREAMS_PER_CONNECTION: Final = Limit(2, "streams", "of ping that a peer may keep open", "libp2p ping spec")
 YAMUX_UNREAD_MAX: Final = Limit(64 * MIB, "bytes", "received on one connection and not read", "CVE-2024-32984")
+QUIC_UNREAD_MAX: Final = Limit(16 * MIB, "bytes", "received on one QUIC stream and not read", "py-libp2p QUIC")

@@ -10,7 +10,6 @@ damaged pages; each payload repeats its multihash, so that the index can be made
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from sqlite_utils.db import Table
 
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import BLOCK_BYTES_MAX, DISK_WAL_BYTES, KIB
+from shoal.storage.repo import sync_folder
 
 APPLICATION_ID: Final = 0x5348_4F41  # "SHOA": tells our file from any other SQLite file
 PAGE_BYTES: Final = 64 * KIB  # SQLite's largest page: a 256 KiB block takes 4-5 pages, not 65; measured fastest
@@ -69,7 +69,7 @@ def connect(path: Path) -> Database:
         _check_origin(db, path)
         migrations.apply(db)
         if is_new:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)  # SQLite syncs the name of its log, not that of its file
     except BaseException:
         conn.close()
         raise
@@ -102,12 +102,3 @@ def _check_origin(db: Database, path: Path) -> None:
     if newer:
         fault = f"{path} was written by a newer shoal (it has {newer[0]})"
         raise BadConfig(fault, "upgrade shoal, or give the node another folder")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new file's name durable: SQLite syncs the log's name, not the database's."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,8 +3,9 @@
 Not a cache (the memory tier is one), not thread-safe, no actor.  Begin at ``put_many`` and ``get_many``.
 
 One thread, one connection.  The actor that owns the store opens it in its own thread; reads and writes take turns
-there.  A second connection for reads was left out: a commit of 4 MiB holds the thread for some 10 ms, the memory tier
-takes the hot reads, and a reader of its own could pin the log and let it grow past its bound.
+there.  A second connection for reads was left out: a commit of 4 MiB holds the thread for some 5 ms (one in four pays
+for a checkpoint, some 50 ms), the memory tier takes the hot reads, and a reader of its own could pin the log and let
+it grow past its bound.
 
 Durability.  A put is one ``BEGIN IMMEDIATE`` transaction in WAL mode with ``synchronous = FULL``: when it returns, the
 log is synced.  The cost of a sync is shared by the batch, so callers put together what waits in their mailbox.
