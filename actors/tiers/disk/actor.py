@@ -17,6 +17,7 @@ from shoal.messages.limits import MIB
 from shoal.messages.replies import Done, Failed
 from shoal.storage.disk.store import DiskStore
 
+UNBOUNDED: Final = 2**62  # bytes; a policy's 0 says that only the disk itself bounds the tier
 COMMIT_BYTES: Final = 8 * MIB  # bytes in one transaction; more of them gain nothing and delay the acknowledgement
 
 
@@ -91,7 +92,9 @@ class DiskTierActor(Actor):
         stats = self.store.stats()
         self.ctx.reply(
             envelope,
-            TierStat(self.NAME, stats.blocks, stats.size, stats.quota or 0, self.hits, self.misses, self.state),
+            TierStat(
+                self.NAME, stats.blocks, stats.bytes, self.ctx.policy.disk_bytes, self.hits, self.misses, self.state
+            ),
         )
 
     @handles(lifecycle.PolicyChanged)
@@ -122,4 +125,4 @@ class DiskTierActor(Actor):
         self.ctx.reply(envelope, Failed(envelope.kind, type(fault).__name__, str(fault)))
 
     def _apply_quota(self) -> None:
-        self.store.quota = self.ctx.policy.disk_bytes or None
+        self.store.set_quota(self.ctx.policy.disk_bytes or UNBOUNDED)

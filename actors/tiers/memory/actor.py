@@ -22,7 +22,6 @@ class MemoryTierActor(Actor):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.store = MemoryStore(ctx.policy.memory_bytes)
-        self.hits = self.misses = 0
 
     @handles(tiers.TierGet)
     def on_get(self, message: tiers.TierGet, envelope: Envelope) -> None:
@@ -34,8 +33,6 @@ class MemoryTierActor(Actor):
                 missing.append(cid)
             else:
                 found.append(block)
-        self.hits += len(found)
-        self.misses += len(missing)
         self.ctx.reply(envelope, tiers.TierBlocks(self.NAME, tuple(found), tuple(missing)))
 
     @handles(tiers.TierHas)
@@ -46,8 +43,8 @@ class MemoryTierActor(Actor):
     @handles(tiers.TierPut)
     def on_put(self, message: tiers.TierPut, envelope: Envelope) -> None:
         for block in message.blocks:
-            self.store.put(compact(block))
-        self.ctx.gauge("bytes", self.store.stats().size)
+            self.store.put(block)
+        self.ctx.gauge("bytes", self.store.stats().bytes)
         size = sum(len(block) for block in message.blocks)
         self.ctx.reply(envelope, tiers.TierStored(self.NAME, len(message.blocks), size))
 
@@ -60,16 +57,9 @@ class MemoryTierActor(Actor):
     @handles(tiers.TierStatus)
     def on_status(self, _: tiers.TierStatus, envelope: Envelope) -> None:
         stats = self.store.stats()
-        self.ctx.reply(envelope, TierStat(self.NAME, stats.blocks, stats.size, stats.capacity, self.hits, self.misses))
+        figures = TierStat(self.NAME, stats.blocks, stats.bytes, stats.capacity_bytes, stats.hits, stats.misses)
+        self.ctx.reply(envelope, figures)
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:
-        self.store.resize(message.policy.memory_bytes)
-
-
-def compact(block: Block) -> Block:
-    """The block on bytes of its own: a view would keep the whole network frame that it came in alive."""
-    owner = block.data.obj
-    if isinstance(owner, bytes | bytearray) and len(owner) <= 2 * len(block.data):
-        return block
-    return Block(block.cid, bytes(block.data))
+        self.store.set_capacity(message.policy.memory_bytes)
