@@ -139,14 +139,14 @@ QUIC_UNREAD_MAX: Final = Limit(16 * MIB, "bytes", "received on one QUIC stream a
 HTTP_HEADER_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of a request line and its headers", "slow or endless headers")
 HTTP_CONNECTIONS_MAX: Final = Limit(256, "connections", "beyond it the API accepts no more for now", "descriptors")
 HTTP_REQUESTS_MAX: Final = Limit(64, "requests", "each may hold a thread; more are told 503", "threads")
-HTTP_PROBES_MAX: Final = Limit(4, "requests", "of health and metrics, apart from the others", "a full API still answers")
+HTTP_PROBES_MAX: Final = Limit(4, "requests", "of health and metrics, apart from the others", "full API")
 HTTP_IDLE_S: Final = Limit(10, "seconds", "to send a request's headers, or the next request", "slow headers")
 HTTP_BODY_STALL_S: Final = Limit(60, "seconds", "without a byte of a body that is not complete", "slow body")
 HTTP_WRITE_STALL_S: Final = Limit(60, "seconds", "without the client taking a byte", "client that never reads")
 HTTP_WRITE_BYTES: Final = Limit(64 * KIB, "bytes", "handed to the socket at once, each with its own clock", "slow link")
 HTTP_UPLOAD_WINDOW_BYTES: Final = Limit(1 * MIB, "bytes", "received of a body and not yet taken", "memory O(window)")
 HTTP_PULL_BYTES: Final = Limit(256 * KIB, "bytes", "gathered of an answer before it is sent", "one chunk of a file")
-HTTP_HELD_BYTES: Final = Limit(1 * MIB, "bytes", "of an answer kept back while its body arrives", "clients that read last")
+HTTP_HELD_BYTES: Final = Limit(1 * MIB, "bytes", "of an answer kept back while its body arrives", "half-duplex clients")
 HTTP_DRAIN_BYTES: Final = Limit(1 * MIB, "bytes", "of an unwanted body read, so that the answer arrives", "TCP reset")
 HTTP_PART_HEADERS_MAX: Final = Limit(16, "headers", "of one part of a multipart body", "endless headers")
 HTTP_PART_HEADER_MAX: Final = Limit(16 * KIB, "bytes", "of one header of a part: a name of 4 KiB, escaped", "PATH_MAX")
@@ -155,3 +155,24 @@ HTTP_TIMEOUT_S_MAX: Final = Limit(7 * 86400, "seconds", "of a request's own time
 HTTP_PINGS_MAX: Final = Limit(1000, "pings", "of one ping request", "a request must end")
 HTTP_FAILURES_KEPT: Final = Limit(64, "texts", "why a transfer broke off, for its client to ask", "nothing unbounded")
 HTTP_FAILURE_CHARS_MAX: Final = Limit(2000, "characters", "of an error's text in an answer", "nothing unbounded")
+
+# --- the machine room (runtime: mailboxes, requests, edge, recorder) -----------------------------
+MAILBOX_WORK_MAX: Final = Limit(4096, "messages", "of work queued for one actor; more is Overloaded", "design 3")
+MAILBOX_WORK_BYTES: Final = Limit(64 * MIB, "bytes", "of work queued for one actor, and one message over", "design 3")
+MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits that nobody repeats; more are lost and counted", "design 3")  # fmt: skip
+MAILBOX_NOTICE_BYTES: Final = Limit(256 * MIB, "bytes", "queued when a frame or event is lost; credit should stop senders before", "design 3")  # fmt: skip
+MAILBOX_REPLIES_MAX: Final = Limit(16384, "replies", "queued for one actor: four to each open request", "design 3")
+MAILBOX_CONTROL_MAX: Final = Limit(1024, "messages", "of control queued for one actor; more are lost and counted", "design 3")  # fmt: skip
+REQUESTS_OPEN_MAX: Final = Limit(4096, "requests", "that one actor waits for; the next is Overloaded", "design 3")
+TIMERS_MAX: Final = Limit(65536, "timers", "of one actor; more are a bug, and end it", "design 3")
+EDGE_REQUESTS_MAX: Final = Limit(1024, "requests", "from the API and command line at one time", "design 2")
+EDGE_STREAM_MESSAGES: Final = Limit(1024, "replies", "of one stream that its reader has not taken", "design 2")
+EDGE_STREAM_BYTES: Final = Limit(64 * MIB, "bytes", "of one stream that its reader has not taken", "design 2")
+RECORDER_ENTRIES: Final = Limit(
+    16384, "entries", "of the flight recorder, about 300 bytes each without a body", "measured"
+)
+RECORDER_BODY_MAX: Final = Limit(512, "bytes", "a longer body is not kept in the flight recorder", "design 3")
+RECORDER_DUMPS_MAX: Final = Limit(8, "files", "of crash dumps kept; the oldest go first", "design 3")
+METRIC_NAMES_MAX: Final = Limit(
+    512, "names", "of one actor's metrics; a name made of a peer's words would grow", "design 3"
+)
