@@ -63,10 +63,14 @@ def connect(path: Path) -> Database:
     is_new = not path.exists()
     conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
-        _set_up(conn)
         # Plugins would let any package that is installed run code on our connection.
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
-        _check_origin(db, path)
+        # Nothing may be written before we know whose file it is.
+        if _is_empty(conn):
+            _lay_out(conn)
+        else:
+            _check_origin(db, path)
+        _set_up(conn)
         migrations.apply(db)
         if is_new:
             sync_folder(path.parent)  # SQLite syncs the name of its log, not that of its file
@@ -76,10 +80,20 @@ def connect(path: Path) -> Database:
     return db
 
 
-def _set_up(conn: sqlite3.Connection) -> None:
-    """The pragmas.  The first two only take in a new file, and must come before it is set to WAL."""
+def _is_empty(conn: sqlite3.Connection) -> bool:
+    """Whether the file has no tables yet: it is new, or we were killed while making it."""
+    return not conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+
+
+def _lay_out(conn: sqlite3.Connection) -> None:
+    """What can be chosen only before there are tables, and before the file is set to WAL."""
     conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     conn.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that room can be handed back to the file system
+    conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _set_up(conn: sqlite3.Connection) -> None:
+    """What is chosen anew for each connection."""
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")  # in WAL mode: one fsync a commit, which survives a power cut
     conn.execute(f"PRAGMA wal_autocheckpoint = {DISK_WAL_BYTES.value // PAGE_BYTES}")
@@ -92,10 +106,7 @@ def _set_up(conn: sqlite3.Connection) -> None:
 
 
 def _check_origin(db: Database, path: Path) -> None:
-    """Raise BadConfig unless the file is empty or ours and no newer than this code."""
-    if not db.conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        return
+    """Raise BadConfig unless the file is ours and no newer than this code."""
     if db.conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise BadConfig(f"{path} is a database of another program", "give the node a folder of its own")
     newer = [done.name for done in migrations.applied(db) if done.name not in VERSIONS]

@@ -35,6 +35,7 @@ from shoal.messages.limits import (
     DISK_LIST_MAX,
     DISK_RESERVE_BYTES,
     DISK_SIZES_MAX,
+    DISK_WAL_BYTES,
 )
 from shoal.storage.disk import quarantine
 from shoal.storage.disk.batches import check_count, distinct, sane_size, stored_cid
@@ -152,13 +153,22 @@ class DiskStore:
             writer.totals = count_index(writer.db, writer.totals.dead_bytes)
 
     def shrink(self, bytes_max: int) -> int:
-        """Hand up to ``bytes_max`` of what deletes left in the file back to the file system; the bytes handed back."""
-        before = self.stats().file_bytes
+        """Hand some of what deletes left in the file back to the file system; the bytes handed back.
+
+        At most ``bytes_max`` and DISK_WAL_BYTES at a time, as each page that goes may move another through the log.
+        """
+        pages = min(bytes_max, DISK_WAL_BYTES.value, self.stats().reusable_bytes) // PAGE_BYTES
+        if pages <= 0:
+            return 0
         with self._file.writing("shrink the block store") as writer:
-            writer.db.conn.execute(f"PRAGMA incremental_vacuum({max(1, bytes_max // PAGE_BYTES)})").fetchall()
+            conn = writer.db.conn
+            before = int(conn.execute("PRAGMA page_count").fetchone()[0])
+            for _ in range(pages):  # the module steps a statement without columns only once, and so by one page
+                conn.execute("PRAGMA incremental_vacuum(1)")
+            after = int(conn.execute("PRAGMA page_count").fetchone()[0])
         with self._file.reading("shorten the block store") as db:
             db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return before - self.stats().file_bytes
+        return (before - after) * PAGE_BYTES
 
     # --- reading -----------------------------------------------------------------------------------
 
