@@ -87,6 +87,10 @@ FILE_DEPTH_MAX: Final = Limit(64, "levels", "of one file's DAG; 174 links a node
 TREE_DEPTH_MAX: Final = Limit(128, "levels", "of directories in one export; one descriptor each", "depth bomb")
 WALK_SLOTS_MAX: Final = Limit(262144, "slots", "that one walk keeps open, about 200 bytes each", "fan-out bomb")
 WALK_BLOCKS_MAX: Final = Limit(1024, "blocks", "that one walk has asked for or holds", "wants per peer")
+WALK_INNER_MAX: Final = Limit(16, "blocks", "inner nodes asked for ahead of their turn, up to 2 MiB each", "read-ahead")
+WALK_GUESS_BYTES: Final = Limit(
+    256 * KIB, "bytes", "reserved at least for a block whose size a peer only claims", "Tsize"
+)
 WALK_SEEN_MAX: Final = Limit(1048576, "CIDs", "that one DAG walk remembers, about 100 bytes each", "DAG with sharing")
 CAR_HEADER_MAX: Final = Limit(
     1 * MIB, "bytes", "a header lists roots, about 25,000 of them fit", "go-car, 32 MiB there"
