@@ -151,7 +151,7 @@ HTTP_WRITE_BYTES: Final = Limit(64 * KIB, "bytes", "handed to the socket at once
 HTTP_UPLOAD_WINDOW_BYTES: Final = Limit(1 * MIB, "bytes", "received of a body and not yet taken", "memory O(window)")
 HTTP_PULL_BYTES: Final = Limit(256 * KIB, "bytes", "gathered of an answer before it is sent", "one chunk of a file")
 HTTP_HELD_BYTES: Final = Limit(1 * MIB, "bytes", "of an answer kept back while its body arrives", "half-duplex clients")
-HTTP_DRAIN_BYTES: Final = Limit(1 * MIB, "bytes", "of an unwanted body read, so that the answer arrives", "TCP reset")
+HTTP_DRAIN_S: Final = Limit(2, "seconds", "an unwanted body is read on, so that the answer arrives", "TCP reset")
 HTTP_PART_HEADERS_MAX: Final = Limit(16, "headers", "of one part of a multipart body", "endless headers")
 HTTP_PART_HEADER_MAX: Final = Limit(16 * KIB, "bytes", "of one header of a part: a name of 4 KiB, escaped", "PATH_MAX")
 HTTP_PATH_BYTES_MAX: Final = Limit(4096, "bytes", "of a file's path in an upload, or a symlink's target", "PATH_MAX")
@@ -180,3 +180,21 @@ RECORDER_DUMPS_MAX: Final = Limit(8, "files", "of crash dumps kept; the oldest g
 METRIC_NAMES_MAX: Final = Limit(
     512, "names", "of one actor's metrics; a name made of a peer's words would grow", "design 3"
 )
+
+# --- bitswap and wantlist (actors.bitswap, actors.wantlist) --------------------------------------
+WIRE_ENTRIES_MAX: Final = Limit(131072, "entries", "read of one wantlist before the best are kept", "limits, input 28")
+WIRE_BLOCKS_MAX: Final = Limit(16384, "blocks", "of one message; 4 MiB of 256-byte blocks", "limits list, input 25")
+WIRE_PRESENCES_MAX: Final = Limit(16384, "presences", "of one message; a peer owes us 1,024 at most", "input 35")
+WANTS_ALL_PEERS_MAX: Final = Limit(262144, "wants", "of all peers, about 600 bytes each", "CVE-2023-25568")
+OUTSTANDING_BYTES_ALL: Final = Limit(64 * MIB, "bytes", "being sent to all peers; above it one batch a peer", "memory")
+SERVE_BATCH_BYTES: Final = Limit(64 * KIB, "bytes", "of small blocks in one message at most", "boxo engine, 16 KiB")
+SERVE_READS_MAX: Final = Limit(32, "reads", "of blocks for peers that wait for the store", "design 4")
+SERVE_BLOCKS_MAX: Final = Limit(32, "blocks", "of one read for a peer: what the disk tier reads at once", "design 5")
+SESSIONS_MAX: Final = Limit(1024, "sessions", "remembered; the longest unused one without wants goes first", "design 4")
+SEEK_WANTS_MAX: Final = Limit(65536, "wants", "of our own at one time, about 1 KiB each", "nothing unbounded")
+PEERS_SPOKEN_MAX: Final = Limit(4096, "peers", "that bitswap keeps a row for: as many as connections", "design 4")
+RECENT_BLOCKS_MAX: Final = Limit(8192, "CIDs", "remembered as received, to tell a duplicate from unasked", "input 25")
+WIDE_PEERS: Final = Limit(8, "peers", "asked for a want at one time when nobody is known to have it", "design 4")
+SEARCHING_WANTS_MAX: Final = Limit(64, "wants", "of one session asked for widely at one time", "boxo session")
+WINDOW_BYTES_MIN: Final = Limit(1 * MIB, "bytes", "asked of one peer and not yet arrived, at least", "boxo engine")
+WINDOW_BYTES_MAX: Final = Limit(16 * MIB, "bytes", "asked of one peer and not yet arrived, at most", "1 Gbit/s x 130 ms")
