@@ -143,7 +143,7 @@ class CarDecoder:
         if not isinstance(roots, list) or not all(isinstance(root, CID) for root in roots):
             raise RemoteError("CAR header without a list of roots", "car")
         version = value.get("version")
-        if version != 1 or isinstance(version, bool):
+        if type(version) is not int or version != 1:  # neither True nor 1.0
             raise RemoteError("CAR header of a version other than 1", "car")
         out.append(CarHeader(self._version, tuple(roots)))
         self._state = _State.SECTIONS

@@ -45,7 +45,7 @@ class DagWalker(Walk[Block]):
         slot.inner = True
         self._start(slot)
 
-    def _expand(self, context: Any, block: Block) -> list[Slot[Block]]:
+    def _expand(self, _context: Any, block: Block) -> list[Slot[Block]]:
         below = [claimed_hole(child, tsize, None) for child, tsize in links_of(block)]
         return [item_slot(block, max(len(block.data), 1)), *below]
 
