@@ -1,0 +1,157 @@
+"""Adding files from the outer edge: bytes to blocks to durable blocks, with a bounded number in the air.
+
+``BlockSink`` hands batches of blocks to placement and counts what is acknowledged; ``add_items`` makes files,
+directories and symlinks out of a flat list of paths, as ``ipfs add`` sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from typing import Final
+
+from shoal.messages import blocks
+from shoal.messages.block import Block
+from shoal.messages.errors import BadInput, DeadlineExceeded
+from shoal.messages.limits import MIB
+from shoal.runtime.edge import Edge, raise_reply
+from shoal.runtime.fetch import lost_with_its_actor
+from shoal.runtime.http.backend import Added, AddItem
+from shoal.storage.ipld.builder import Entry, FileBuilder, build_symlink
+from shoal.storage.ipld.directory import DirectoryBuilder
+from shoal.storage.ipld.names import split_path
+from shoal.storage.ipld.profile import ImportProfile
+
+BATCH_BYTES: Final = 4 * MIB  # bytes of blocks in one PutBlocks
+BATCH_BLOCKS: Final = 2048  # blocks in one PutBlocks, for tiny files
+BATCHES_OPEN: Final = 3  # batches not yet acknowledged: hashing goes on while the disk writes
+STORE_TIMEOUT_S: Final = 120.0  # seconds for one batch to become durable on a slow disk
+RETRY_S: Final = 0.05  # seconds before a batch that a dying actor took along is sent again
+
+
+class BlockSink:
+    """Stores blocks through placement.  ``close`` returns once all are durable."""
+
+    def __init__(self, edge: Edge, *, dry: bool = False) -> None:
+        self.edge = edge
+        self.dry = dry  # hash only: nothing is stored
+        self.inbox = edge.inbox()
+        self.batch: list[Block] = []
+        self.batch_bytes = 0
+        self.open: dict[int, tuple[Block, ...]] = {}
+
+    def put(self, new: Iterable[Block]) -> None:
+        """Take blocks; waits while too many batches are unacknowledged.  Raises StorageFull and the like."""
+        if self.dry:
+            return
+        for block in new:
+            self.batch.append(block)
+            self.batch_bytes += len(block)
+            if self.batch_bytes >= BATCH_BYTES or len(self.batch) >= BATCH_BLOCKS:
+                self._send()
+
+    def flush(self) -> None:
+        """Wait until all that was put is durable."""
+        if self.batch:
+            self._send()
+        while self.open:
+            self._receive()
+
+    def close(self) -> None:
+        """Let go of the inbox; what is not acknowledged may or may not be stored."""
+        self.inbox.close()
+
+    def _send(self) -> None:
+        full, self.batch, self.batch_bytes = tuple(self.batch), [], 0
+        self._put(full)
+        while len(self.open) >= BATCHES_OPEN:
+            self._receive()
+
+    def _put(self, batch: tuple[Block, ...]) -> None:
+        request = self.inbox.send(blocks.PutBlocks(batch), deadline=self.edge.now() + STORE_TIMEOUT_S)
+        self.open[request] = batch
+
+    def _receive(self) -> None:
+        received = self.inbox.next(STORE_TIMEOUT_S)
+        if received is None:
+            raise DeadlineExceeded("the disk did not take the blocks in time", "check the disk's health and load")
+        request, reply = received
+        batch = self.open.pop(request, None)
+        if batch is None or isinstance(reply, blocks.BlocksStored):
+            return
+        if lost_with_its_actor(reply):
+            self.inbox.pause(RETRY_S)
+            self._put(batch)
+            return
+        raise_reply(reply)
+
+
+class _Folder(dict[str, "Entry | _Folder"]):
+    """A directory that is being gathered."""
+
+
+def add_items(items: Iterable[AddItem], profile: ImportProfile, sink: BlockSink, *, wrap: bool) -> Iterator[Added]:
+    """Build and store what ``items`` describe.  Yields progress (no CID) and results, directories after their entries.
+
+    Blocks may still be on their way to the disk when the last result is made: the caller flushes the sink before it
+    believes one.
+    """
+    root = _Folder()
+    for item in items:
+        names = split_path(item.path) or [""]
+        if item.kind == "directory":
+            _folder_at(root, names)
+            continue
+        if item.kind == "symlink":
+            block, entry = build_symlink(item.target, profile)
+            sink.put([block])
+        else:
+            entry = yield from _add_file(item, profile, sink)
+        _folder_at(root, names[:-1])[names[-1] or str(entry.cid)] = entry
+        yield Added(item.path or str(entry.cid), entry.cid, entry.tsize)
+    for name, child in root.items():
+        if isinstance(child, _Folder):
+            root[name] = yield from _close_folder(child, name, profile, sink)
+    if wrap:
+        entry = _build(root, profile, sink)
+        yield Added("", entry.cid, entry.tsize)
+
+
+def _add_file(item: AddItem, profile: ImportProfile, sink: BlockSink) -> Generator[Added, None, Entry]:
+    builder = FileBuilder(profile)
+    done = 0
+    for piece in item.data or ():
+        sink.put(builder.feed(piece))
+        done += len(piece)
+        yield Added(item.path, None, bytes=done)
+    last, entry = builder.finish()
+    sink.put(last)
+    return entry
+
+
+def _folder_at(root: _Folder, names: list[str]) -> _Folder:
+    folder = root
+    for name in names:
+        child = folder.setdefault(name, _Folder())
+        if not isinstance(child, _Folder):
+            raise BadInput(f"{'/'.join(names)} is both a file and a directory", "send each path once")
+        folder = child
+    return folder
+
+
+def _close_folder(folder: _Folder, path: str, profile: ImportProfile, sink: BlockSink) -> Generator[Added, None, Entry]:
+    for name, child in folder.items():
+        if isinstance(child, _Folder):
+            folder[name] = yield from _close_folder(child, f"{path}/{name}", profile, sink)
+    entry = _build(folder, profile, sink)
+    yield Added(path, entry.cid, entry.tsize)
+    return entry
+
+
+def _build(folder: _Folder, profile: ImportProfile, sink: BlockSink) -> Entry:
+    builder = DirectoryBuilder(profile)
+    for name, child in folder.items():
+        assert not isinstance(child, _Folder), "children are closed first"
+        builder.add(name, child)
+    made, entry = builder.finish()
+    sink.put(made)
+    return entry

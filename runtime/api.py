@@ -1,0 +1,237 @@
+"""The node's own API: what its users can do, as plain blocking calls over the outer edge.
+
+The HTTP server, the Python API and the tests stand on this; it is the ``Backend`` of ``runtime/http/backend.py``.  Every call
+ends: with its result, or with a LocalError that says what was tried.  Nothing here knows threads or the
+network; in the simulation the same calls pump the virtual clock.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar
+
+from shoal.messages import blocks, exchange, lifecycle, transport, wants
+from shoal.messages.block import Block
+from shoal.messages.cid import CID, DAG_PB
+from shoal.messages.errors import BadInput
+from shoal.messages.policy import Policy, policy_of
+from shoal.runtime import carfiles, naming
+from shoal.runtime.adding import BlockSink, add_items
+from shoal.runtime.fetch import READ_AHEAD_BYTES, BlockList, Fetch, Reader
+from shoal.runtime.http.backend import Added, AddItem, AddOptions, EntryKind, ImportResult, LsEntry
+from shoal.runtime.machine import Machine
+from shoal.runtime.supervisor.routes import render
+from shoal.storage.files.exporter import tar_stream
+from shoal.storage.ipld.parts import read_node, symlink_target
+from shoal.storage.ipld.profile import UNIXFS_V0_2015, ImportProfile, profile_named
+from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, PathResolver, TreeReader
+from shoal.storage.ipld.unixfs import FILE_KINDS, Kind
+
+T = TypeVar("T")
+
+VERSION: Final = "0.1.0"
+ASK_TIMEOUT_S: Final = 10.0  # seconds for a question that no network is needed for
+STORE_TIMEOUT_S: Final = 60.0  # seconds for one block to become durable
+
+
+class NodeApi:
+    """A running node, for its users.  Thread-safe: each call has its own inbox."""
+
+    def __init__(self, machine: Machine, default_profile: ImportProfile = UNIXFS_V0_2015) -> None:
+        self.machine = machine
+        self.edge = machine.edge
+        self.default_profile = default_profile
+
+    # --- the node ----------------------------------------------------------------------------------
+
+    def identity(self) -> transport.Identity:
+        """Who this node is and where it listens."""
+        return self.edge.ask(transport.WhoAmI(), ASK_TIMEOUT_S, expect=transport.Identity)
+
+    def version(self) -> dict[str, str]:
+        """Version and platform, under Kubo's keys."""
+        system = f"{platform.machine()}/{platform.system().lower()}"
+        return {
+            "Version": VERSION,
+            "Commit": "",
+            "Repo": "1",
+            "System": system,
+            "Python": platform.python_version(),
+        }
+
+    def repo_stat(self) -> blocks.RepoStats:
+        """Figures of every storage tier."""
+        return self.edge.ask(blocks.RepoStat(), ASK_TIMEOUT_S, expect=blocks.RepoStats)
+
+    def actors(self) -> lifecycle.ActorsListed:
+        """Every actor, in start order."""
+        return self.edge.ask(lifecycle.ListActors(), ASK_TIMEOUT_S, expect=lifecycle.ActorsListed)
+
+    def crash_actor(self, name: str) -> None:
+        """Make an actor fail as a bug would."""
+        self.edge.ask(lifecycle.CrashActor(name), ASK_TIMEOUT_S)
+
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.machine.policy
+
+    def change_role(self, role: str) -> Policy:
+        """Run under another role's policy."""
+        policy_of(role)
+        return self.edge.ask(lifecycle.ChangeRole(role), ASK_TIMEOUT_S, expect=lifecycle.PolicyNow).policy
+
+    def routes(self) -> str:
+        """The table of routes, as text."""
+        return render()
+
+    def trace(self, trace_id: int) -> list[dict[str, Any]]:
+        """What the flight recorder holds of one request, oldest first."""
+        return self.machine.recorder.trace(trace_id)
+
+    def metrics(self) -> bytes:
+        """Prometheus text exposition."""
+        return self.machine.metrics.exposition()
+
+    def health(self) -> dict[str, Any]:
+        """Answers when the process is alive."""
+        return {"alive": True, "version": VERSION}
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether every actor runs."""
+        rows = self.actors().actors
+        down = {row.name: row.state for row in rows if row.state != "running"}
+        return not down, {"ready": not down, "actors": len(rows), "down": down}
+
+    # --- files -------------------------------------------------------------------------------------
+
+    def add(self, entries: Iterable[AddItem], options: AddOptions) -> Iterator[Added]:
+        """Store files, directories and symlinks.  A result is yielded once all that it needs is durable."""
+        profile = profile_named(options.profile) if options.profile else self.default_profile
+        profile = profile.tuned(chunker=options.chunker, raw_leaves=options.raw_leaves, cid_version=options.cid_version)
+        sink = BlockSink(self.edge, dry=options.only_hash)
+        try:
+            for added in add_items(entries, profile, sink, wrap=options.wrap):
+                if added.cid is not None:
+                    sink.flush()
+                    yield added
+                elif options.progress:
+                    yield added
+        finally:
+            sink.close()
+
+    def cat(self, path: str, offset: int, length: int | None, timeout_s: float) -> Iterator[memoryview]:
+        """Bytes of a file, from ``offset``, at most ``length`` of them."""
+        cid = self.resolve(path, timeout_s)
+        yield from self._read(FileReader(cid, offset, length, READ_AHEAD_BYTES), timeout_s)
+
+    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes]:
+        """A file or directory as a tar stream whose root entry bears the last name of ``path``."""
+        cid = self.resolve(path, timeout_s)
+        events = self._read(TreeReader(cid, READ_AHEAD_BYTES), timeout_s)
+        yield from tar_stream(events, naming.last_name(path))
+
+    def ls(self, path: str, timeout_s: float) -> list[LsEntry]:
+        """The entries of a directory; none for a file."""
+        cid = self.resolve(path, timeout_s)
+        if cid.codec != DAG_PB or self._kind_of(cid, timeout_s) not in (Kind.DIRECTORY, Kind.HAMT_SHARD):
+            return []
+        found = list(self._read(DirectoryReader(cid), timeout_s))
+        unknown = [entry.cid for entry in found if entry.kind is None]
+        facts = {block.cid: _facts_of(block) for block in self._read(BlockList(unknown), timeout_s)}
+        return [
+            LsEntry(entry.name, entry.cid, entry.size or 0, "file")
+            if entry.kind is not None
+            else LsEntry(entry.name, entry.cid, *facts[entry.cid])
+            for entry in found
+        ]
+
+    def resolve(self, path: str, timeout_s: float) -> CID:
+        """The CID that ``CID/name/name`` leads to."""
+        root, rest = naming.split(path)
+        resolver = PathResolver(root, rest)
+        list(self._read(naming.ResolverReader(resolver), timeout_s))
+        assert resolver.result is not None, "the reader ran to its end"
+        if resolver.result.rest:
+            raise BadInput(f"{path} leads into a dag-cbor block, not to a file", "shorten the path")
+        return resolver.result.cid
+
+    # --- blocks and DAGs ---------------------------------------------------------------------------
+
+    def block_get(self, cid_text: str, timeout_s: float) -> bytes:
+        """A block's bytes."""
+        return bytes(self._block(CID.parse(cid_text), timeout_s).data)
+
+    def block_stat(self, cid_text: str, timeout_s: float) -> tuple[CID, int]:
+        """A block's CID and size."""
+        cid = CID.parse(cid_text)
+        sizes = self.edge.ask(blocks.HasBlocks((cid,)), ASK_TIMEOUT_S, expect=blocks.BlockSizes).sizes
+        return cid, sizes[0] if sizes[0] >= 0 else len(self._block(cid, timeout_s))
+
+    def block_put(self, data: bytes, codec: str, mhtype: str, version: int) -> tuple[CID, int]:
+        """Store a block under the CID of these multicodec names."""
+        cid = naming.cid_of(data, codec, mhtype, version)
+        self.edge.ask(blocks.PutBlocks((Block(cid, data),)), STORE_TIMEOUT_S, expect=blocks.BlocksStored)
+        return cid, len(data)
+
+    def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
+        """Store the blocks of one CAR stream; roots are reported once all is durable."""
+        return carfiles.import_car(chunks, self.edge)
+
+    def dag_export(self, cid_text: str, timeout_s: float) -> Iterator[bytes]:
+        """A DAG as a CARv1 stream, each block once, depth first."""
+        cid = CID.parse(cid_text)
+        return carfiles.export_car(cid, self._read(DagWalker(cid, READ_AHEAD_BYTES), timeout_s))
+
+    # --- the network -------------------------------------------------------------------------------
+
+    def swarm_connect(self, addr: str, timeout_s: float) -> str:
+        """Connect to a multiaddr that ends in /p2p/ID.  The peer's id."""
+        peer, bare = naming.peer_address(addr)
+        dial = transport.Dial(peer, (bare,) if bare else ())
+        return self.edge.ask(dial, timeout_s, expect=transport.Dialed).peer
+
+    def swarm_peers(self) -> tuple[transport.PeerInfo, ...]:
+        """Every connection."""
+        return self.edge.ask(transport.ListPeers(), ASK_TIMEOUT_S, expect=transport.PeersListed).peers
+
+    def swarm_disconnect(self, addr_or_peer: str) -> None:
+        """Close every connection to a peer."""
+        peer, _ = naming.peer_address(addr_or_peer)
+        self.edge.ask(transport.Hangup(peer), ASK_TIMEOUT_S)
+
+    def ping(self, peer: str, timeout_s: float) -> float:
+        """One round trip to a peer id, in seconds."""
+        name, _ = naming.peer_address(peer)
+        return self.edge.ask(transport.Ping(name), timeout_s, expect=transport.Pong).rtt_s
+
+    def bitswap_stat(self, peer: str = "") -> exchange.BitswapStats:
+        """Totals, or those of one peer."""
+        return self.edge.ask(exchange.BitswapStat(peer), ASK_TIMEOUT_S, expect=exchange.BitswapStats)
+
+    def bitswap_wantlist(self, peer: str = "") -> tuple[wants.WantEntry, ...]:
+        """Our own wants and those of all peers; with ``peer``, those of that peer."""
+        return self.edge.ask(wants.ListWants(peer), ASK_TIMEOUT_S, expect=wants.WantsListed).wants
+
+    # --- within ------------------------------------------------------------------------------------
+
+    def _read(self, reader: Reader[T], timeout_s: float) -> Iterator[T]:
+        return iter(Fetch(self.edge, reader, timeout_s=timeout_s))
+
+    def _block(self, cid: CID, timeout_s: float) -> Block:
+        return next(self._read(BlockList([cid]), timeout_s))
+
+    def _kind_of(self, cid: CID, timeout_s: float) -> Kind:
+        return read_node(self._block(cid, timeout_s))[1].kind
+
+
+def _facts_of(block: Block) -> tuple[int, EntryKind, str]:
+    """Size, kind and symlink target that an entry's root block tells."""
+    if block.cid.codec != DAG_PB:
+        return len(block), "file", ""
+    node, message = read_node(block)
+    if message.kind in FILE_KINDS:
+        return message.filesize if message.filesize is not None else len(message.data or b""), "file", ""
+    if message.kind is Kind.SYMLINK:
+        return 0, "symlink", symlink_target(node, message)
+    return 0, "directory", ""
