@@ -99,6 +99,7 @@ def _set_up(conn: sqlite3.Connection) -> None:
     conn.execute(f"PRAGMA wal_autocheckpoint = {DISK_WAL_BYTES.value // PAGE_BYTES}")
     conn.execute(f"PRAGMA journal_size_limit = {DISK_WAL_BYTES.value}")
     conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    conn.execute("PRAGMA temp_store = MEMORY")  # no file outside the node's folder, not even for a moment
     conn.execute("PRAGMA secure_delete = OFF")  # blocks are public; zeroing freed pages doubles a delete's writes
     conn.execute("PRAGMA cell_size_check = ON")  # find damage in a page when it is read, not when it is used
     conn.execute("PRAGMA trusted_schema = OFF")
