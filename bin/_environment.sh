@@ -92,7 +92,7 @@ install() {
         --progress-bar off --editable "$spec") </dev/null >"$install_log" 2>&1 || status=$?
     if [[ $status != 0 ]]; then
         ((status > 128)) || grep -q '^Installing collected packages' "$install_log" || rm -f "$unfinished"
-        tail -n 25 "$install_log" >&2
+        grep -v '^Requirement already satisfied' "$install_log" | tail -n 25 >&2
         die $exit_unavailable "pip could not install shoal's dependencies (its last lines are above, all of it in" \
             "$install_log); check the network and run this again"
     fi
