@@ -1,6 +1,6 @@
-"""A fetched tree onto this machine's disk, or into a tar.  Blocking; the events come from ``TreeReader``.
+"""A fetched tree onto this machine's disk.  Blocking; the events come from ``TreeReader``.  Tars are in ``tar``.
 
-A peer wrote the names and symlinks, so nothing is trusted: everything is made under a new name beside the
+A peer wrote the names and symlinks, so nothing is trusted: everything is made in a new directory beside the
 target and renamed at the end, each file and directory is created afresh through a descriptor of its parent,
 and no symlink is ever followed.  What is interrupted leaves nothing at the target.  Begin with ``export_tree``.
 """
@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
-import tarfile
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable
 from typing import Final
 
 from shoal.messages.errors import BadInput, LocalError, RemoteError, StorageFault, StorageFull
 from shoal.storage.ipld.names import check_theirs, shown
-from shoal.storage.ipld.tree import EnterDir, FileBegin, FileData, FileEnd, LeaveDir, Symlink, TreeEvent
+from shoal.storage.ipld.tree import EnterDir, FileBegin, FileData, FileEnd, LeaveDir, TreeEvent
 from shoal.storage.ipld.unixfs import Mtime
 
 DIR_MODE: Final = 0o755
 FILE_MODE: Final = 0o644
 PERMISSION_BITS: Final = 0o777  # set-uid and the like are never taken from a peer
+NEW: Final = "new"  # the tree while it is written, within its own directory
+OLD: Final = "old"  # what it replaces
 _DIR_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# Errors that say the disk has no room: no space, over quota, file too large.
+# Errors of a rename onto what cannot be replaced in one step.
 _CANNOT_REPLACE: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR})
+# Errors that say the disk has no room: no space, over quota, file too large.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -42,11 +44,10 @@ def _name_of(path: str) -> str:
 class _Writer:
     """Writes events below one directory; ``stack`` holds a descriptor and path for each directory entered.
 
-    The root is made in the directory ``base`` under the name ``root``.
+    The root is made in the directory ``base`` under the name ``NEW``.
     """
 
-    def __init__(self, base: int, root: str) -> None:
-        self._root = root
+    def __init__(self, base: int) -> None:
         self._stack: list[tuple[int, str, EnterDir | None]] = [(base, "", None)]
         self._file: int | None = None
         self._begun: FileBegin | None = None
@@ -90,7 +91,7 @@ class _Writer:
         expected = name if not parent else f"{parent}/{name}"
         if path != ("" if entered is None else expected):
             raise RemoteError(f"entry {shown(path)} outside of its directory", "entry-name")
-        return self._root if entered is None else name
+        return NEW if entered is None else name
 
     def _enter(self, event: EnterDir) -> None:
         name, parent = self._place(event.path), self._stack[-1][0]
@@ -146,23 +147,23 @@ def export_tree(events: Iterable[TreeEvent], target: str | os.PathLike[str], *, 
     if not name:
         raise BadInput(f"cannot write to {shown(path)} itself", "name a target within it")
     try:
-        base = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Beside the target, so that the last step is a rename; nobody else may look into it.
+        folder = tempfile.mkdtemp(prefix=f".{name[:16]}.", suffix=".part", dir=parent)
     except OSError as fault:
         raise BadInput(f"cannot write into {shown(parent)}: {fault.strerror}", "make that directory first") from None
-    fresh = f".{name[:64]}.{secrets.token_hex(8)}.part"
     try:
-        _write_all(events, base, fresh)
-        _move(base, fresh, name, overwrite)
+        _write_all(events, folder)
+        _move(folder, path, overwrite)
     except OSError as fault:
         raise _disk_fault(path, fault) from fault
     finally:
-        _remove(os.path.join(parent, fresh))
-        os.close(base)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_all(events: Iterable[TreeEvent], base: int, root: str) -> None:
-    """Write every event below ``base``."""
-    writer = _Writer(base, root)
+def _write_all(events: Iterable[TreeEvent], folder: str) -> None:
+    """Write every event, the root as ``NEW`` in ``folder``."""
+    base = os.open(folder, _DIR_FLAGS)
+    writer = _Writer(base)
     try:
         for event in events:
             try:
@@ -173,35 +174,25 @@ def _write_all(events: Iterable[TreeEvent], base: int, root: str) -> None:
             raise RemoteError("tree that ends before it is complete", "tree")
     finally:
         writer.close()
+        os.close(base)
 
 
-def _move(base: int, fresh: str, name: str, overwrite: bool) -> None:
+def _move(folder: str, path: str, overwrite: bool) -> None:
     """Give what is complete its own name."""
+    new, old = os.path.join(folder, NEW), os.path.join(folder, OLD)
     try:
-        os.rename(fresh, name, src_dir_fd=base, dst_dir_fd=base)
+        os.rename(new, path)
         return
     except OSError as fault:
         if not overwrite or fault.errno not in _CANNOT_REPLACE:
             raise
     # A full directory, or one and a file, cannot be renamed over: what was there is put aside and goes last.
-    old = f"{fresh}.old"
-    os.rename(name, old, src_dir_fd=base, dst_dir_fd=base)
+    os.rename(path, old)
     try:
-        os.rename(fresh, name, src_dir_fd=base, dst_dir_fd=base)
+        os.rename(new, path)
     except OSError:
-        os.rename(old, name, src_dir_fd=base, dst_dir_fd=base)
+        os.rename(old, path)
         raise
-    _remove(old, dir_fd=base)
-
-
-def _remove(path: str, dir_fd: int | None = None) -> None:
-    """Remove a file, symlink or tree, if it is there."""
-    try:
-        os.unlink(path, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError):
-        shutil.rmtree(path, ignore_errors=True, dir_fd=dir_fd)
 
 
 def _disk_fault(path: str, fault: OSError) -> LocalError:
@@ -209,52 +200,3 @@ def _disk_fault(path: str, fault: OSError) -> LocalError:
     if fault.errno in _FULL:
         return StorageFull(f"no room to write {shown(path)}", "free some space; nothing was left there")
     return StorageFault(f"cannot write {shown(path)}: {fault.strerror}", "check the disk and its permissions")
-
-
-# --- tar -----------------------------------------------------------------------------------------
-
-
-def tar_stream(events: Iterable[TreeEvent], name: str) -> Iterator[bytes | memoryview]:
-    """The tree as a POSIX (pax) tar whose root is called ``name``, as Kubo's ``get`` answers.
-
-    Yields headers, data by reference and padding.  Raises BadInput for a ``name`` that is none.
-    """
-    try:
-        check_theirs(name)
-    except RemoteError as fault:
-        raise BadInput(f"cannot name an archive's root {shown(name)}: {fault}", "name it after its CID") from None
-    return _tar(events, name)
-
-
-def _tar(events: Iterable[TreeEvent], name: str) -> Iterator[bytes | memoryview]:
-    written = size = 0
-    for event in events:
-        if isinstance(event, FileData):
-            written += len(event.data)
-            yield event.data
-        elif isinstance(event, FileEnd):
-            if written != size:
-                raise RemoteError("file that ends before all its bytes came", "file-size")
-            yield bytes(-written % tarfile.BLOCKSIZE)
-        elif not isinstance(event, LeaveDir):
-            if isinstance(event, FileBegin):
-                written, size = 0, event.size
-            yield _tar_header(event, name)
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _tar_header(event: EnterDir | FileBegin | Symlink, root: str) -> bytes:
-    """The header of one member."""
-    for part in event.path.split("/") if event.path else ():
-        check_theirs(part)
-    info = tarfile.TarInfo(f"{root}/{event.path}" if event.path else root)
-    if isinstance(event, Symlink):
-        info.type, info.linkname, info.mode = tarfile.SYMTYPE, event.target, PERMISSION_BITS
-    else:
-        is_dir = isinstance(event, EnterDir)
-        info.type = tarfile.DIRTYPE if is_dir else tarfile.REGTYPE
-        info.mode = (DIR_MODE if is_dir else FILE_MODE) if event.mode is None else event.mode & PERMISSION_BITS
-        info.mtime = max(event.mtime.seconds, 0) if event.mtime else 0
-        if isinstance(event, FileBegin):
-            info.size = event.size
-    return info.tobuf(tarfile.PAX_FORMAT)
