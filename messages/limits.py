@@ -61,6 +61,7 @@ ADDRESSES_PER_PEER: Final = Limit(
 )
 PEERS_KNOWN: Final = Limit(8192, "peers", "whose addresses are remembered, connected or not", "CVE-2023-40583")
 KEPT_PEERS_MAX: Final = Limit(1024, "peers", "that the node stays connected to by configuration or request", "design 3")
+USER_PROTOCOLS_MAX: Final = Limit(64, "protocols", "of users' own; each is told to every peer by identify", "design 3")
 DIALS_MAX: Final = Limit(160, "dials", "in progress at one time", "go-libp2p swarm")
 
 # --- messages between actors ---------------------------------------------------------------------
@@ -163,10 +164,10 @@ HTTP_FAILURE_CHARS_MAX: Final = Limit(2000, "characters", "of an error's text in
 # --- the machine room (runtime: mailboxes, requests, edge, recorder) -----------------------------
 MAILBOX_WORK_MAX: Final = Limit(4096, "messages", "of work queued for one actor; more is Overloaded", "design 3")
 MAILBOX_WORK_BYTES: Final = Limit(64 * MIB, "bytes", "of work queued for one actor, and one message over", "design 3")
-MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits that nobody repeats; more are lost and counted", "design 3")  # fmt: skip
-MAILBOX_NOTICE_BYTES: Final = Limit(256 * MIB, "bytes", "queued when a frame or event is lost; credit should stop senders before", "design 3")  # fmt: skip
+MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits, which nobody repeats; more are lost", "design 3")
+MAILBOX_NOTICE_BYTES: Final = Limit(256 * MIB, "bytes", "queued when an event is lost; credit stops senders before", "design 3")
 MAILBOX_REPLIES_MAX: Final = Limit(16384, "replies", "queued for one actor: four to each open request", "design 3")
-MAILBOX_CONTROL_MAX: Final = Limit(1024, "messages", "of control queued for one actor; more are lost and counted", "design 3")  # fmt: skip
+MAILBOX_CONTROL_MAX: Final = Limit(1024, "messages", "of control for one actor; more are lost and counted", "design 3")
 REQUESTS_OPEN_MAX: Final = Limit(4096, "requests", "that one actor waits for; the next is Overloaded", "design 3")
 TIMERS_MAX: Final = Limit(65536, "timers", "of one actor; more are a bug, and end it", "design 3")
 EDGE_REQUESTS_MAX: Final = Limit(1024, "requests", "from the API and command line at one time", "design 2")
@@ -197,4 +198,6 @@ RECENT_BLOCKS_MAX: Final = Limit(8192, "CIDs", "remembered as received, to tell 
 WIDE_PEERS: Final = Limit(8, "peers", "asked for a want at one time when nobody is known to have it", "design 4")
 SEARCHING_WANTS_MAX: Final = Limit(64, "wants", "of one session asked for widely at one time", "boxo session")
 WINDOW_BYTES_MIN: Final = Limit(1 * MIB, "bytes", "asked of one peer and not yet arrived, at least", "boxo engine")
-WINDOW_BYTES_MAX: Final = Limit(16 * MIB, "bytes", "asked of one peer and not yet arrived, at most", "1 Gbit/s x 130 ms")
+WINDOW_BYTES_MAX: Final = Limit(
+    16 * MIB, "bytes", "asked of one peer and not yet arrived, at most", "1 Gbit/s x 130 ms"
+)

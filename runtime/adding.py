@@ -13,9 +13,9 @@ from shoal.messages import blocks
 from shoal.messages.block import Block
 from shoal.messages.errors import BadInput, DeadlineExceeded
 from shoal.messages.limits import MIB
-from shoal.runtime.edge import Edge, raise_reply
-from shoal.runtime.fetch import lost_with_its_actor
+from shoal.runtime.edge import Edge, raise_if_no
 from shoal.runtime.http.backend import Added, AddItem
+from shoal.runtime.inbox import Inbox, lost_with_its_actor
 from shoal.storage.ipld.builder import Entry, FileBuilder, build_symlink
 from shoal.storage.ipld.directory import DirectoryBuilder
 from shoal.storage.ipld.names import split_path
@@ -34,7 +34,7 @@ class BlockSink:
     def __init__(self, edge: Edge, *, dry: bool = False) -> None:
         self.edge = edge
         self.dry = dry  # hash only: nothing is stored
-        self.inbox = edge.inbox()
+        self.inbox = Inbox(edge)
         self.batch: list[Block] = []
         self.batch_bytes = 0
         self.open: dict[int, tuple[Block, ...]] = {}
@@ -82,7 +82,7 @@ class BlockSink:
             self.inbox.pause(RETRY_S)
             self._put(batch)
             return
-        raise_reply(reply)
+        raise_if_no(reply)
 
 
 class _Folder(dict[str, "Entry | _Folder"]):

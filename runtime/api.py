@@ -1,14 +1,14 @@
 """The node's own API: what its users can do, as plain blocking calls over the outer edge.
 
-The HTTP server, the Python API and the tests stand on this; it is the ``Backend`` of ``runtime/http/backend.py``.  Every call
-ends: with its result, or with a LocalError that says what was tried.  Nothing here knows threads or the
-network; in the simulation the same calls pump the virtual clock.
+The HTTP server, the Python API and the tests stand on this; it is the ``Backend`` of ``runtime/http/backend.py``.
+Every call ends: with its result, or with a LocalError that says what was tried.  Nothing here knows threads or
+the network; in the simulation the same calls pump the virtual clock.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from shoal.messages import blocks, exchange, lifecycle, transport, wants
@@ -38,8 +38,16 @@ STORE_TIMEOUT_S: Final = 60.0  # seconds for one block to become durable
 class NodeApi:
     """A running node, for its users.  Thread-safe: each call has its own inbox."""
 
-    def __init__(self, machine: Machine, default_profile: ImportProfile = UNIXFS_V0_2015) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        default_profile: ImportProfile = UNIXFS_V0_2015,
+        shutdown: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``shutdown`` is what ``/api/v0/shutdown`` calls."""
         self.machine = machine
+        self.shutdown = shutdown
         self.edge = machine.edge
         self.default_profile = default_profile
 
@@ -47,7 +55,7 @@ class NodeApi:
 
     def identity(self) -> transport.Identity:
         """Who this node is and where it listens."""
-        return self.edge.ask(transport.WhoAmI(), ASK_TIMEOUT_S, expect=transport.Identity)
+        return self.edge.ask_for(transport.Identity, transport.WhoAmI(), ASK_TIMEOUT_S)
 
     def version(self) -> dict[str, str]:
         """Version and platform, under Kubo's keys."""
@@ -62,11 +70,11 @@ class NodeApi:
 
     def repo_stat(self) -> blocks.RepoStats:
         """Figures of every storage tier."""
-        return self.edge.ask(blocks.RepoStat(), ASK_TIMEOUT_S, expect=blocks.RepoStats)
+        return self.edge.ask_for(blocks.RepoStats, blocks.RepoStat(), ASK_TIMEOUT_S)
 
     def actors(self) -> lifecycle.ActorsListed:
         """Every actor, in start order."""
-        return self.edge.ask(lifecycle.ListActors(), ASK_TIMEOUT_S, expect=lifecycle.ActorsListed)
+        return self.edge.ask_for(lifecycle.ActorsListed, lifecycle.ListActors(), ASK_TIMEOUT_S)
 
     def crash_actor(self, name: str) -> None:
         """Make an actor fail as a bug would."""
@@ -79,7 +87,7 @@ class NodeApi:
     def change_role(self, role: str) -> Policy:
         """Run under another role's policy."""
         policy_of(role)
-        return self.edge.ask(lifecycle.ChangeRole(role), ASK_TIMEOUT_S, expect=lifecycle.PolicyNow).policy
+        return self.edge.ask_for(lifecycle.PolicyNow, lifecycle.ChangeRole(role), ASK_TIMEOUT_S).policy
 
     def routes(self) -> str:
         """The table of routes, as text."""
@@ -165,13 +173,13 @@ class NodeApi:
     def block_stat(self, cid_text: str, timeout_s: float) -> tuple[CID, int]:
         """A block's CID and size."""
         cid = CID.parse(cid_text)
-        sizes = self.edge.ask(blocks.HasBlocks((cid,)), ASK_TIMEOUT_S, expect=blocks.BlockSizes).sizes
+        sizes = self.edge.ask_for(blocks.BlockSizes, blocks.HasBlocks((cid,)), ASK_TIMEOUT_S).sizes
         return cid, sizes[0] if sizes[0] >= 0 else len(self._block(cid, timeout_s))
 
     def block_put(self, data: bytes, codec: str, mhtype: str, version: int) -> tuple[CID, int]:
         """Store a block under the CID of these multicodec names."""
         cid = naming.cid_of(data, codec, mhtype, version)
-        self.edge.ask(blocks.PutBlocks((Block(cid, data),)), STORE_TIMEOUT_S, expect=blocks.BlocksStored)
+        self.edge.ask_for(blocks.BlocksStored, blocks.PutBlocks((Block(cid, data),)), STORE_TIMEOUT_S)
         return cid, len(data)
 
     def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
@@ -189,11 +197,11 @@ class NodeApi:
         """Connect to a multiaddr that ends in /p2p/ID.  The peer's id."""
         peer, bare = naming.peer_address(addr)
         dial = transport.Dial(peer, (bare,) if bare else ())
-        return self.edge.ask(dial, timeout_s, expect=transport.Dialed).peer
+        return self.edge.ask_for(transport.Dialed, dial, timeout_s).peer
 
     def swarm_peers(self) -> tuple[transport.PeerInfo, ...]:
         """Every connection."""
-        return self.edge.ask(transport.ListPeers(), ASK_TIMEOUT_S, expect=transport.PeersListed).peers
+        return self.edge.ask_for(transport.PeersListed, transport.ListPeers(), ASK_TIMEOUT_S).peers
 
     def swarm_disconnect(self, addr_or_peer: str) -> None:
         """Close every connection to a peer."""
@@ -203,15 +211,15 @@ class NodeApi:
     def ping(self, peer: str, timeout_s: float) -> float:
         """One round trip to a peer id, in seconds."""
         name, _ = naming.peer_address(peer)
-        return self.edge.ask(transport.Ping(name), timeout_s, expect=transport.Pong).rtt_s
+        return self.edge.ask_for(transport.Pong, transport.Ping(name), timeout_s).rtt_s
 
     def bitswap_stat(self, peer: str = "") -> exchange.BitswapStats:
         """Totals, or those of one peer."""
-        return self.edge.ask(exchange.BitswapStat(peer), ASK_TIMEOUT_S, expect=exchange.BitswapStats)
+        return self.edge.ask_for(exchange.BitswapStats, exchange.BitswapStat(peer), ASK_TIMEOUT_S)
 
     def bitswap_wantlist(self, peer: str = "") -> tuple[wants.WantEntry, ...]:
         """Our own wants and those of all peers; with ``peer``, those of that peer."""
-        return self.edge.ask(wants.ListWants(peer), ASK_TIMEOUT_S, expect=wants.WantsListed).wants
+        return self.edge.ask_for(wants.WantsListed, wants.ListWants(peer), ASK_TIMEOUT_S).wants
 
     # --- within ------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ def import_car(chunks: Iterator[bytes], edge: Edge) -> Iterator[ImportResult]:
     finally:
         sink.close()
     distinct = tuple(dict.fromkeys(roots))
-    sizes = edge.ask(blocks.HasBlocks(distinct), HAS_TIMEOUT_S, expect=blocks.BlockSizes).sizes if distinct else ()
+    sizes = edge.ask_for(blocks.BlockSizes, blocks.HasBlocks(distinct), HAS_TIMEOUT_S).sizes if distinct else ()
     for root, found_size in zip(distinct, sizes, strict=True):
         yield ImportResult(root, "" if found_size >= 0 else "the archive names this root but does not hold it")
     yield ImportResult(None, blocks=count, block_bytes=size)
@@ -49,6 +49,6 @@ def import_car(chunks: Iterator[bytes], edge: Edge) -> Iterator[ImportResult]:
 
 def export_car(root: CID, found: Iterator[Block]) -> Iterator[bytes]:
     """A CARv1 of ``found``, which are the blocks of the DAG at ``root`` in order."""
-    yield encode_header((root,))
+    yield encode_header([root])
     for block in found:
         yield encode_section(block)

@@ -9,7 +9,7 @@ A request that dies with an actor is asked again until its deadline: reading is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from shoal.messages import blocks
@@ -19,10 +19,12 @@ from shoal.messages.cid import CID
 from shoal.messages.envelope import PRIORITY_NORMAL
 from shoal.messages.errors import DeadlineExceeded, LocalError
 from shoal.messages.limits import MIB
-from shoal.messages.replies import Failed, Overloaded
-from shoal.runtime.edge import Edge, Inbox, raise_reply
+from shoal.messages.replies import Failed
+from shoal.runtime.edge import Edge, raise_if_no
+from shoal.runtime.inbox import Inbox, lost_with_its_actor
 
-T = TypeVar("T", covariant=True)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 READ_AHEAD_BYTES: Final = 16 * MIB  # bytes asked for ahead of the consumer; 64 leaves of 256 KiB
 BLOCK_TIMEOUT_S: Final = 60.0  # seconds to wait for one block when the caller set no deadline
@@ -31,7 +33,7 @@ ANSWER_GRACE_S: Final = 3.0  # seconds beyond its deadline that placement has to
 RETRY_S: Final = 0.05  # seconds before a request that a dying actor took along is sent again
 
 
-class Reader(Protocol[T]):
+class Reader(Protocol[T_co]):
     """What ``storage.ipld.reader`` offers in several kinds."""
 
     @property
@@ -41,7 +43,7 @@ class Reader(Protocol[T]):
 
     def give(self, block: Block) -> None: ...
 
-    def take(self) -> list[T]: ...
+    def take(self) -> Sequence[T_co]: ...
 
 
 class Fetch(Generic[T]):
@@ -70,7 +72,7 @@ class Fetch(Generic[T]):
         self.again: list[tuple[float, list[CID]]] = []  # deadline and CIDs to be asked for again
 
     def __iter__(self) -> Iterator[T]:
-        inbox = self.edge.inbox()
+        inbox = Inbox(self.edge)
         try:
             while True:
                 deadline = self.edge.now() + self.timeout_s
@@ -83,8 +85,6 @@ class Fetch(Generic[T]):
                     raise LocalError("the reader waits for nothing and is not done", "report this as a bug")
                 self._receive(inbox)
         finally:
-            for request in self.asked:
-                inbox.send(blocks.CancelGet(request))
             inbox.close()
 
     def _ask(self, inbox: Inbox, cids: list[CID], deadline: float) -> None:
@@ -109,7 +109,7 @@ class Fetch(Generic[T]):
 
     def _take(self, request: int, reply: Message) -> None:
         if request not in self.asked:
-            return  # the answer to a CancelGet
+            return
         deadline, owed = self.asked[request]
         if isinstance(reply, blocks.BlocksFound):
             for block in reply.blocks:
@@ -119,16 +119,11 @@ class Fetch(Generic[T]):
         del self.asked[request]
         if isinstance(reply, blocks.BlocksEnd):
             for missing in reply.missing:
-                raise_reply(Failed("GetBlocks", missing.error, f"cannot get {missing.cid}: {missing.reason}"))
+                raise_if_no(Failed("GetBlocks", missing.error, f"cannot get {missing.cid}: {missing.reason}"))
         elif lost_with_its_actor(reply):
             self.again.append((deadline, sorted(owed)))
         else:
-            raise_reply(reply)
-
-
-def lost_with_its_actor(reply: Message) -> bool:
-    """Whether a request may simply be made again: its receiver died over it, or had no room for it."""
-    return isinstance(reply, Overloaded) or (isinstance(reply, Failed) and reply.error == "Unavailable")
+            raise_if_no(reply)
 
 
 class BlockList:

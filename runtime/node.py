@@ -1,0 +1,161 @@
+"""A whole node as a process runs it: folder, identity, actors, HTTP, in this order; stopped in reverse.
+
+Embedders use ``Node(config)`` as a context manager; ``bin/run-node`` adds signals and exit codes.  What the actors
+are, and what each is given, is in ``children.py``; what a node does for its user is in ``api.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from shoal.actors.base import Context
+from shoal.actors.transport.actor import TransportActor
+from shoal.actors.transport.network import StreamHandler
+from shoal.messages import transport
+from shoal.runtime import naming
+from shoal.runtime.api import NodeApi
+from shoal.runtime.children import KeptPeers, child_specs
+from shoal.runtime.config import Config
+from shoal.runtime.http.server import HttpServer
+from shoal.runtime.machine import Machine
+from shoal.runtime.network.config import AGENT, NetworkConfig
+from shoal.runtime.network.identity import Identity, load_or_create
+from shoal.runtime.network.network import Libp2pNetwork
+from shoal.runtime.network.userland import UserProtocolTable
+from shoal.runtime.supervisor.specs import ChildSpec, TrioParts
+from shoal.storage.repo import Repo
+
+if TYPE_CHECKING:
+    import trio
+
+EXIT_STOPPED: Final = 0
+EXIT_GAVE_UP: Final = 70  # EX_SOFTWARE: restarts no longer helped
+CRASH_FOLDER: Final = "crashes"  # in the repo: flight recorder dumps
+HTTP_STOP_SHARE: Final = 0.25  # of the time for a stop: what requests in progress get
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """One node.  ``start`` and ``stop`` once each; the rest between the two, from any thread."""
+
+    def __init__(self, config: Config, network: NetworkConfig | None = None) -> None:
+        self.config = config
+        self.network_config = network or NetworkConfig()
+        self.users = UserProtocolTable()
+        self.api_addr = ""
+        self._ended = threading.Event()
+        self._exit_code = EXIT_STOPPED
+        self._repo: Repo | None = None
+        self._machine: Machine | None = None
+        self._http: HttpServer | None = None
+        self._stop_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Run.  Raises LocalError - RepoBusy, BadConfig, a used port - with everything closed again."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop(self.config.timeouts.stop_s)
+            raise
+
+    def _start(self) -> None:
+        config = self.config
+        self._repo = Repo.open(Path(config.repo).expanduser())
+        identity = load_or_create(self._repo.identity_path)
+        policy = config.policy
+        transport_spec = self._transport_spec(identity)
+        specs = child_specs(self._repo.blocks_path, policy, transport_spec, self._kept())
+        self._machine = Machine(
+            specs,
+            policy,
+            on_giveup=self._gave_up,
+            roles=config.policy_for,
+            name=identity.peer_id[-6:],
+            crash_dir=self._repo.path / CRASH_FOLDER,
+        )
+        self._machine.start(config.timeouts.start_s)
+        self.api = NodeApi(self._machine, shutdown=self.request_stop)
+        self._http = HttpServer(config, self.api)
+        self.api_addr = self._http.start()
+        self._repo.write_api(self.api_addr)
+
+    def _transport_spec(self, identity: Identity) -> ChildSpec:
+        """The transport actor on py-libp2p, with trio in its own thread."""
+        listen = () if self.config.offline else self.config.listen
+
+        def make(ctx: Context, nursery: trio.Nursery) -> TrioParts:
+            network = Libp2pNetwork(identity.key, self.network_config)
+            network.bind(nursery)
+            self.users.attach(network)
+            actor = TransportActor(ctx, network, listen, AGENT)
+            return TrioParts(actor, ready=network.ready, closing=network.stopped)
+
+        return ChildSpec("transport", trio_factory=make)
+
+    def _kept(self) -> KeptPeers:
+        if self.config.offline:
+            return ()
+        found: dict[str, tuple[str, ...]] = {}
+        for text in self.config.peers:
+            peer, addr = naming.peer_address(text)
+            found[peer] = (*found.get(peer, ()), *((addr,) if addr else ()))
+        return tuple(found.items())
+
+    # --- while it runs -----------------------------------------------------------------------------
+
+    def identity(self) -> transport.Identity:
+        """Peer id and addresses."""
+        return self.api.identity()
+
+    def register_protocol_handler(self, protocol: str, handler: StreamHandler | None) -> None:
+        """Serve a protocol of the user's own: ``async def handler(stream)``, or None to stop.
+
+        Handlers run on the transport's trio loop; one that raises ends its own stream and nothing else.  Also
+        before ``start``, and kept when the transport is restarted.
+        """
+        self.users.register(protocol, handler)
+
+    def run_protocol(self, peer: str, protocol: str, handler: StreamHandler, timeout_s: float = 30.0) -> Any:
+        """Open a stream of a user's own protocol to a connected peer, run ``handler`` on it, give its result."""
+        return self.users.run(peer, protocol, handler, timeout_s)
+
+    def request_stop(self) -> None:
+        """Ask for an ordered stop and return at once; ``wait`` then returns."""
+        self._ended.set()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for a reason to stop; the exit code, None when there is none within ``timeout_s``."""
+        return self._exit_code if self._ended.wait(timeout_s) else None
+
+    def stop(self, timeout_s: float) -> bool:
+        """HTTP first, then the actors in reverse, then the lock.  Whether all ended by themselves in time."""
+        with self._stop_lock:
+            in_order = True
+            if self._http is not None:
+                in_order = self._http.stop(timeout_s * HTTP_STOP_SHARE)
+                self._http = None
+            if self._machine is not None:
+                in_order = self._machine.stop(timeout_s * (1 - HTTP_STOP_SHARE)) and in_order
+                self._machine = None
+            if self._repo is not None:
+                self._repo.remove_api()
+                self._repo.close()
+                self._repo = None
+            self._ended.set()
+            return in_order
+
+    def _gave_up(self, reason: str) -> None:
+        log.error("the supervisor gave up: %s", reason)
+        self._exit_code = EXIT_GAVE_UP
+        self._ended.set()
+
+    def __enter__(self) -> Node:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(self.config.timeouts.stop_s)
