@@ -32,6 +32,14 @@ _LOCK: Final = "repo.lock"
 _VERSION: Final = "version"
 _TEMPORARY: Final = (".write-", ".tmp")  # prefix and suffix of a file that is being written
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_SUCH_PLACE: Final = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 _LEFT_BY_FILE_SYSTEMS: Final = ("lost+found",)
 _LOOSE: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -268,6 +276,6 @@ def _fault(fault: OSError, doing: str) -> LocalError:
         return StorageFull(said, "free some space on that volume")
     if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return BadConfig(said, "make it accessible to the user that runs the node, or use another folder")
-    if fault.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
+    if fault.errno in _NO_SUCH_PLACE:
         return BadConfig(said, "give the node a folder of its own")
     return StorageFault(said, "check the disk and the kernel log")

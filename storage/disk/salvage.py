@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from shoal.messages.block import Block
+from shoal.messages.errors import BadInput
 from shoal.messages.limits import DISK_PUT_BLOCKS_MAX, MIB
-from shoal.storage.disk import schema
 from shoal.storage.disk.batches import stored_cid
 from shoal.storage.disk.faults import is_damage, translate
 from shoal.storage.disk.store import DiskStore
@@ -60,17 +60,18 @@ def salvage(damaged: Path, store: DiskStore) -> Salvaged:
 
 def _payloads(damaged: Path) -> Iterator[Block | None]:
     """Each payload in the order it came: the block, or None when it is not sound."""
+    if not damaged.is_file():
+        raise BadInput(f"there is no file {damaged}", "name the block store's file")
     try:
-        db = schema.connect(damaged)
-    except sqlite3.Error as fault:
-        raise translate(fault, "open the damaged file", damaged) from fault
-    try:
-        for payload in _ids(db.conn):
-            yield _block(db.conn, payload)
+        conn = sqlite3.connect(damaged, isolation_level=None)
+        try:
+            conn.execute("PRAGMA writable_schema = ON")  # or SQLite refuses a file that was cut short
+            for payload in _ids(conn):
+                yield _block(conn, payload)
+        finally:
+            conn.close()
     except sqlite3.Error as fault:
         raise translate(fault, "salvage blocks", damaged) from fault
-    finally:
-        db.close()
 
 
 def _ids(conn: sqlite3.Connection) -> Iterator[int]:
