@@ -1,0 +1,73 @@
+"""The table of the API: which path runs which command, and what its answer is.  Begin here.
+
+Paths, methods, field names and status codes are Kubo's (docs.ipfs.tech/reference/kubo/rpc); /api/v0/shoal/ is ours.
+Every command is POST only: a web page cannot make a browser send one without naming its origin (``guard``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shoal.runtime.config import Config, split_address
+from shoal.runtime.http import content, inside, network
+from shoal.runtime.http.backend import Backend
+from shoal.runtime.http.endpoint import Command, Edge, Endpoint, Form, send_plain
+from shoal.runtime.http.guard import Guard, is_loopback
+from shoal.runtime.http.inside import ProbeEndpoint, probe_limiter
+
+ROOT: Final = "/api/v0/"
+TEXT: Final = "text/plain"
+
+COMMANDS: Final = (
+    Command("id", network.identity),
+    Command("version", network.version),
+    Command("shutdown", network.shutdown),
+    Command("add", content.add, Form.LINES),
+    Command("cat", content.cat, Form.BYTES, TEXT),
+    Command("get", content.get, Form.BYTES, "application/x-tar"),
+    Command("ls", content.ls),
+    Command("block/get", content.block_get, Form.BYTES, "application/vnd.ipld.raw"),
+    Command("block/put", content.block_put),
+    Command("block/stat", content.block_stat),
+    Command("dag/import", content.dag_import, Form.LINES),
+    Command("dag/export", content.dag_export, Form.BYTES, "application/vnd.ipld.car"),
+    Command("swarm/connect", network.connect),
+    Command("swarm/disconnect", network.disconnect),
+    Command("swarm/peers", network.peers),
+    Command("bitswap/stat", network.bitswap_stat),
+    Command("bitswap/wantlist", network.bitswap_wantlist),
+    Command("repo/stat", network.repo_stat),
+    Command("ping", network.ping, Form.LINES),
+    Command("shoal/actors", inside.actors),
+    Command("shoal/routes", inside.routes),
+    Command("shoal/trace", inside.trace),
+    Command("shoal/role", inside.role),
+    Command("shoal/crash", inside.crash),
+    Command("shoal/failure", inside.failure),
+)
+PROBES: Final = {"/healthz": inside.healthz, "/readyz": inside.readyz, "/metrics": inside.metrics}
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """What no row names."""
+    if scope["type"] == "http":
+        await send_plain(receive, send, 404, b"404 page not found\n")
+
+
+def make_app(config: Config, backend: Backend) -> ASGIApp:
+    """The application.  To be called inside trio."""
+    edge = Edge(backend, config.timeouts.request_s, config.repo)
+    routes = [Route(ROOT + command.path, Endpoint(command, edge)) for command in COMMANDS]
+    limiter = probe_limiter()
+    routes += [Route(path, ProbeEndpoint(probe, backend, limiter)) for path, probe in PROBES.items()]
+    app: ASGIApp = Router(routes, redirect_slashes=False, default=not_found)
+    if config.api_origins:
+        app = CORSMiddleware(
+            app, config.api_origins, ("POST", "GET"), expose_headers=("X-Stream-Output", "X-Chunked-Output")
+        )
+    loopback = is_loopback(split_address(config.api)[0])
+    return Guard(app, loopback=loopback, origins=config.api_origins, hosts=config.api_hosts)
