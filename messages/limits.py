@@ -47,6 +47,9 @@ BLOCK_BYTES_MAX: Final = Limit(2 * MIB, "bytes", "blocks up to 2 MiB must be sup
 # --- bitswap -------------------------------------------------------------------------------------
 BITSWAP_MESSAGE_MAX: Final = Limit(4 * MIB, "bytes", "a message must not exceed 4 MiB", "bitswap spec")
 WANTS_PER_PEER_MAX: Final = Limit(1024, "wants", "wants are held until served or cancelled", "CVE-2023-25568")
+OUR_WANTS_MAX: Final = Limit(65536, "wants", "of this node at one time; more is answered by Overloaded", "design 4")
+DEMAND_MAX: Final = Limit(262144, "wants", "of all peers that are remembered to know what is popular", "CVE-2023-25568")
+WANTS_LISTED_MAX: Final = Limit(16384, "wants", "in one answer of the wantlist", "design 2")
 OUTSTANDING_BYTES_PER_PEER: Final = Limit(1 * MIB, "bytes", "one peer may not take all memory", "boxo engine")
 REPLY_BATCH_BYTES: Final = Limit(16 * KIB, "bytes", "small blocks are batched up to about this", "boxo engine")
 INLINE_BLOCK_MAX: Final = Limit(1024, "bytes", "a want-have is answered by a block this small", "boxo engine")
