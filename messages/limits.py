@@ -167,8 +167,8 @@ HTTP_FAILURE_CHARS_MAX: Final = Limit(2000, "characters", "of an error's text in
 # --- the machine room (runtime: mailboxes, requests, edge, recorder) -----------------------------
 MAILBOX_WORK_MAX: Final = Limit(4096, "messages", "of work queued for one actor; more is Overloaded", "design 3")
 MAILBOX_WORK_BYTES: Final = Limit(64 * MIB, "bytes", "of work queued for one actor, and one message over", "design 3")
-MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits, which nobody repeats; more are lost", "design 3")
-MAILBOX_NOTICE_BYTES: Final = Limit(256 * MIB, "bytes", "queued when an event is lost; credit stops senders before", "design 3")
+MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits, repeated by nobody; more are lost", "design 3")
+MAILBOX_NOTICE_BYTES: Final = Limit(256 * MIB, "bytes", "queued when an event is lost; credit prevents it", "design 3")
 MAILBOX_REPLIES_MAX: Final = Limit(16384, "replies", "queued for one actor: four to each open request", "design 3")
 MAILBOX_CONTROL_MAX: Final = Limit(1024, "messages", "of control for one actor; more are lost and counted", "design 3")
 REQUESTS_OPEN_MAX: Final = Limit(4096, "requests", "that one actor waits for; the next is Overloaded", "design 3")

@@ -1,0 +1,160 @@
+"""ROUTES: who may say what to whom, on whose behalf, and what the sender gets when policy says no.
+
+The one table of the node's conversations.  The router applies it at every send (``runtime/router.py``); policy's yes
+or no is ``decide.py``; ``run-node routes`` and ARCHITECTURE.md show ``render()``.  A message that is not a Reply has
+exactly one row here, or it cannot be sent.
+
+Origins: what a peer causes is inherited by everything done for it, so the rows of the exchange and of the store
+allow ``peer`` throughout, while nothing that only the user may order does, and no control message.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+from shoal.messages import blocks, discovery, exchange, lifecycle, tiers, transport, wants
+from shoal.messages.base import Control, Message
+from shoal.messages.envelope import LOCAL, USER
+
+EDGE: Final = "edge"  # the HTTP API, the command line and the Python API
+HOST: Final = "*host*"  # what runs the actors; it speaks to the supervisor only
+SUPERVISOR: Final = "supervisor"
+PEER: Final = "peer"
+
+OWN: Final = frozenset({LOCAL, USER})
+ANY: Final = frozenset({LOCAL, USER, PEER})
+ONLY_PEER: Final = frozenset({PEER})
+INNER: Final = frozenset({LOCAL})
+
+# Every actor that a node may run besides the supervisor, in the order of their start.
+ACTORS: Final = ("memory", "disk", "transport", "bootstrap", "wantlist", "bitswap", "placement")
+
+
+class OnNo(enum.Enum):
+    """What the sender gets when policy says no."""
+
+    ANSWER = "Refused"
+    DROP = "dropped"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One kind of message.  Several receivers: it is published to all of them, unless the sender names one."""
+
+    kind: type[Message]
+    senders: frozenset[str]
+    receivers: tuple[str, ...]
+    origins: frozenset[str]
+    capability: str = ""  # the Policy field that must be true
+    on_no: OnNo = OnNo.ANSWER
+    notice: bool = False  # an event or a credit that nobody repeats: it may use a mailbox's reserve
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it travels on the control lane."""
+        return issubclass(self.kind, Control)
+
+
+def _route(
+    kind: type[Message],
+    senders: str,
+    receivers: str,
+    origins: frozenset[str] = ANY,
+    *,
+    capability: str = "",
+    notice: bool = False,
+) -> Route:
+    """A row from words.  What is not a notice is a request, whose sender hears a no."""
+    on_no = OnNo.DROP if notice else OnNo.ANSWER
+    return Route(kind, frozenset(senders.split()), tuple(receivers.split()), origins, capability, on_no, notice)
+
+
+_ALL: Final = " ".join(ACTORS)
+
+ROUTES: Final[tuple[Route, ...]] = (
+    # --- blocks
+    _route(blocks.GetBlocks, EDGE, "placement", OWN),
+    _route(blocks.CancelGet, EDGE, "placement", OWN, notice=True),
+    _route(blocks.PutBlocks, EDGE, "placement", OWN, capability="accept_blocks"),
+    _route(blocks.HasBlocks, "edge bitswap", "placement"),
+    _route(blocks.ServeBlocks, "bitswap", "placement", ONLY_PEER, capability="serve_blocks"),
+    _route(blocks.BlocksFetched, "bitswap", "placement"),
+    _route(blocks.BlocksAvailable, "placement", "bitswap wantlist", notice=True),
+    _route(blocks.DeleteBlocks, EDGE, "placement", OWN),
+    _route(blocks.RepoStat, EDGE, "placement", OWN),
+    # --- tiers
+    _route(tiers.TierGet, "placement", "memory disk"),
+    _route(tiers.TierHas, "placement", "memory disk"),
+    _route(tiers.TierPut, "placement", "memory disk"),
+    _route(tiers.TierDelete, "placement", "memory disk", OWN),
+    _route(tiers.TierStatus, "placement", "memory disk", OWN),
+    # --- wants
+    _route(wants.Want, "placement", "wantlist", OWN, capability="fetch_blocks"),
+    _route(wants.CancelWants, "placement", "wantlist", notice=True),
+    _route(wants.WantsFailed, "wantlist", "placement", notice=True),
+    _route(wants.SeekBlocks, "wantlist", "bitswap"),
+    _route(wants.StopSeeking, "wantlist", "bitswap", notice=True),
+    _route(wants.SeekProgress, "bitswap", "wantlist", notice=True),
+    _route(wants.PeerDemand, "bitswap", "wantlist", notice=True),
+    _route(wants.PeerDemandGone, "bitswap", "wantlist", notice=True),
+    _route(wants.ListWants, EDGE, "wantlist", OWN),
+    # --- exchange
+    _route(exchange.BitswapStat, EDGE, "bitswap", OWN),
+    # --- transport
+    _route(transport.Dial, "edge bootstrap bitswap", "transport"),
+    _route(transport.Hangup, EDGE, "transport", OWN),
+    _route(transport.Protect, "edge bootstrap bitswap", "transport"),
+    _route(transport.PeerConnected, "transport", "bitswap bootstrap", notice=True),
+    _route(transport.PeerDisconnected, "transport", "bitswap bootstrap", notice=True),
+    _route(transport.PeerIdentified, "transport", "bitswap bootstrap", notice=True),
+    _route(transport.ServeProtocol, "bitswap", "transport"),
+    _route(transport.OpenStream, "bitswap", "transport"),
+    _route(transport.SendFrame, "bitswap", "transport", notice=True),
+    _route(transport.FrameSent, "transport", "bitswap", notice=True),
+    _route(transport.FrameReceived, "transport", "bitswap", notice=True),
+    _route(transport.FrameTaken, "bitswap", "transport", notice=True),
+    _route(transport.StreamClosed, "transport", "bitswap", notice=True),
+    _route(transport.CloseStream, "bitswap", "transport", notice=True),
+    _route(transport.RemoteFault, "bitswap", "transport", notice=True),
+    _route(transport.Ping, EDGE, "transport", OWN),
+    _route(transport.WhoAmI, EDGE, "transport", OWN),
+    _route(transport.ListPeers, EDGE, "transport", OWN),
+    # --- discovery
+    _route(discovery.KeepPeer, EDGE, "bootstrap", OWN),
+    _route(discovery.ReleasePeer, EDGE, "bootstrap", OWN),
+    _route(discovery.ListKept, EDGE, "bootstrap", OWN),
+    # --- lifecycle and policy: the control lane, never on a peer's behalf
+    _route(lifecycle.ActorReady, HOST, SUPERVISOR, INNER, notice=True),
+    _route(lifecycle.ActorDown, HOST, SUPERVISOR, INNER, notice=True),
+    _route(lifecycle.ActorRestarted, SUPERVISOR, _ALL, INNER, notice=True),
+    _route(lifecycle.ChangeRole, EDGE, SUPERVISOR, OWN),
+    _route(lifecycle.PolicyChanged, SUPERVISOR, _ALL, OWN, notice=True),
+    _route(lifecycle.CrashActor, EDGE, SUPERVISOR, OWN),
+    _route(lifecycle.CrashNow, SUPERVISOR, _ALL, OWN, notice=True),
+    _route(lifecycle.ListActors, EDGE, SUPERVISOR, OWN),
+)
+
+TABLE: Final[dict[str, Route]] = {route.kind.__name__: route for route in ROUTES}
+assert len(TABLE) == len(ROUTES), "a message has two rows"
+
+HEADINGS: Final = ("message", "from", "to", "caused by", "needs", "on no")
+
+
+def render() -> str:
+    """ROUTES as a markdown table whose columns are aligned, so that it reads as plain text too."""
+    rows = [HEADINGS, *(_cells(route) for route in ROUTES)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(route: Route) -> tuple[str, ...]:
+    receivers = "all actors" if set(route.receivers) == set(ACTORS) else ", ".join(route.receivers)
+    senders = "hosts" if HOST in route.senders else ", ".join(sorted(route.senders))
+    origins = ", ".join(name for name in (LOCAL, USER, PEER) if name in route.origins)
+    return (route.kind.__name__, senders, receivers, origins, route.capability, route.on_no.value)
