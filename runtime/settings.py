@@ -8,6 +8,7 @@ for every kind, since the environment and flags have nothing else.  Pure.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def _api(value: Any) -> str:
 
 
 def _repo(value: Any) -> str:
-    path = _text(value)
+    path = os.path.expanduser(_text(value))
     if len(path.encode()) > 4096:
         raise ValueError("give a path of at most 4096 bytes")
     return path
