@@ -22,7 +22,7 @@ from shoal.storage.ipld.names import split_path
 from shoal.storage.ipld.profile import ImportProfile
 
 BATCH_BYTES: Final = 4 * MIB  # bytes of blocks in one PutBlocks
-BATCH_BLOCKS: Final = 2048  # blocks in one PutBlocks, for tiny files
+BATCH_BLOCKS: Final = 1024  # blocks in one PutBlocks, for tiny files
 BATCHES_OPEN: Final = 3  # batches not yet acknowledged: hashing goes on while the disk writes
 STORE_TIMEOUT_S: Final = 120.0  # seconds for one batch to become durable on a slow disk
 RETRY_S: Final = 0.05  # seconds before a batch that a dying actor took along is sent again

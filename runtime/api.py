@@ -22,7 +22,7 @@ from shoal.runtime.fetch import READ_AHEAD_BYTES, BlockList, Fetch, Reader
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, EntryKind, ImportResult, LsEntry
 from shoal.runtime.machine import Machine
 from shoal.runtime.supervisor.routes import render
-from shoal.storage.files.exporter import tar_stream
+from shoal.storage.files.tar import tar_stream
 from shoal.storage.ipld.parts import read_node, symlink_target
 from shoal.storage.ipld.profile import UNIXFS_V0_2015, ImportProfile, profile_named
 from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, PathResolver, TreeReader

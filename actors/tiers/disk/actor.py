@@ -5,7 +5,8 @@ while more messages wait in the mailbox, and written when none does, when enough
 anything else is answered.  Their senders hear ``TierStored`` once the transaction is on the disk, never before.
 """
 
-from typing import ClassVar, Final
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final, TypeVar
 
 from shoal.actors.base import Actor, Context, handles
 from shoal.messages import lifecycle, tiers
@@ -13,9 +14,18 @@ from shoal.messages.block import Block
 from shoal.messages.blocks import TierStat
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import LocalError
-from shoal.messages.limits import MIB
+from shoal.messages.limits import (
+    DISK_DELETE_MAX,
+    DISK_GET_BLOCKS_MAX,
+    DISK_PUT_BLOCKS_MAX,
+    DISK_SIZES_MAX,
+    MIB,
+    Limit,
+)
 from shoal.messages.replies import Done, Failed
 from shoal.storage.disk.store import DiskStore
+
+T = TypeVar("T")
 
 UNBOUNDED: Final = 2**62  # bytes; a policy's 0 says that only the disk itself bounds the tier
 COMMIT_BYTES: Final = 8 * MIB  # bytes in one transaction; more of them gain nothing and delay the acknowledgement
@@ -56,7 +66,7 @@ class DiskTierActor(Actor):
     def on_get(self, message: tiers.TierGet, envelope: Envelope) -> None:
         self._commit()
         try:
-            rows = self.store.get_many(message.cids)
+            rows = [row for part in parts(message.cids, DISK_GET_BLOCKS_MAX) for row in self.store.get_many(part)]
         except LocalError as fault:
             self._fail(envelope, fault)
             return
@@ -70,7 +80,7 @@ class DiskTierActor(Actor):
     def on_has(self, message: tiers.TierHas, envelope: Envelope) -> None:
         self._commit()
         try:
-            sizes = self.store.sizes(message.cids)
+            sizes = [size for part in parts(message.cids, DISK_SIZES_MAX) for size in self.store.sizes(part)]
         except LocalError as fault:
             self._fail(envelope, fault)
             return
@@ -80,7 +90,8 @@ class DiskTierActor(Actor):
     def on_delete(self, message: tiers.TierDelete, envelope: Envelope) -> None:
         self._commit()
         try:
-            self.store.delete_many(message.cids)
+            for part in parts(message.cids, DISK_DELETE_MAX):
+                self.store.delete_many(part)
         except LocalError as fault:
             self._fail(envelope, fault)
             return
@@ -108,7 +119,8 @@ class DiskTierActor(Actor):
         blocks, waiting = self.gathered, self.waiting
         self.gathered, self.waiting, self.gathered_bytes = [], [], 0
         try:
-            self.store.put_many(blocks)
+            for part in parts(blocks, DISK_PUT_BLOCKS_MAX):
+                self.store.put_many(part)
         except LocalError as fault:
             self.state = fault.message
             self.ctx.count("refused_puts", len(waiting))
@@ -126,3 +138,9 @@ class DiskTierActor(Actor):
 
     def _apply_quota(self) -> None:
         self.store.set_quota(self.ctx.policy.disk_bytes or UNBOUNDED)
+
+
+def parts(whole: Sequence[T], limit: Limit) -> Iterator[Sequence[T]]:
+    """``whole`` in runs that the store takes at one time."""
+    for start in range(0, len(whole), limit.value):
+        yield whole[start : start + limit.value]
