@@ -99,7 +99,7 @@ def is_harmless(module: str) -> bool:
 def role_faults(path: Path, module: ast.Module) -> Iterator[str]:
     """Code that asks which role a node has.  Only the data of a policy may differ between roles."""
     for node in ast.walk(module):
-        if isinstance(node, ast.Compare):
+        if isinstance(node, ast.Compare) and not looks_up_a_name(node):
             sides = [node.left, *node.comparators]
         elif isinstance(node, ast.Match):
             sides = [node.subject]
@@ -107,3 +107,8 @@ def role_faults(path: Path, module: ast.Module) -> Iterator[str]:
             continue
         if any(dotted(side).split(".")[-1] == "role" for side in sides):
             yield f"{path}:{node.lineno}: decides by role; give Policy a field instead"
+
+
+def looks_up_a_name(node: ast.Compare) -> bool:
+    """``role in POLICIES`` asks whether such a role exists, not which one it is."""
+    return isinstance(node.ops[0], ast.In | ast.NotIn) and dotted(node.comparators[-1]).split(".")[-1] == "POLICIES"

@@ -84,3 +84,7 @@ def test_what_is_allowed_passes(path: str, code: str) -> None:
 )
 def test_a_decision_by_role_is_seen(code: str) -> None:
     assert len(list(role_faults(Path("actors/a.py"), ast.parse(code)))) == 1
+
+
+def test_asking_whether_a_role_exists_is_no_decision() -> None:
+    assert list(role_faults(Path("runtime/a.py"), ast.parse("if role not in POLICIES: f()"))) == []
