@@ -104,10 +104,10 @@ IMPORT_BATCH_BYTES: Final = Limit(8 * MIB, "bytes", "of blocks handed to the sto
 # --- block stores (storage.memory, storage.disk) -------------------------------------------------
 MEMORY_ENTRY_BYTES: Final = Limit(1024, "bytes", "charged per block, for its CID and table entry", "measured")
 DISK_PUT_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "one transaction is held in the log whole", "design 5")
-DISK_PUT_BLOCKS_MAX: Final = Limit(1024, "blocks", "each may touch an index page of 64 KiB of its own", "design 5")
+DISK_PUT_BLOCKS_MAX: Final = Limit(1024, "blocks", "each may put an index page of its own into the log", "design 5")
 DISK_GET_BLOCKS_MAX: Final = Limit(32, "blocks", "one answer is held in memory whole: at most 64 MiB", "design 5")
 DISK_SIZES_MAX: Final = Limit(4096, "CIDs", "one question holds the store's thread for at most some 50 ms", "measured")
-DISK_DELETE_MAX: Final = Limit(512, "blocks", "each may touch two pages of 64 KiB in the log", "design 5")
+DISK_DELETE_MAX: Final = Limit(512, "blocks", "each may put two pages of its own into the log", "design 5")
 DISK_LIST_MAX: Final = Limit(4096, "CIDs", "a listing is read in pages and may stop between any two", "design 5")
 DISK_WAL_BYTES: Final = Limit(16 * MIB, "bytes", "the log is checkpointed from here on, and cut to this", "measured")
 DISK_QUARANTINE_MAX: Final = Limit(256, "blocks", "damaged blocks kept for study; the oldest go first", "design 5")
@@ -167,7 +167,7 @@ HTTP_FAILURE_CHARS_MAX: Final = Limit(2000, "characters", "of an error's text in
 # --- the machine room (runtime: mailboxes, requests, edge, recorder) -----------------------------
 MAILBOX_WORK_MAX: Final = Limit(4096, "messages", "of work queued for one actor; more is Overloaded", "design 3")
 MAILBOX_WORK_BYTES: Final = Limit(64 * MIB, "bytes", "of work queued for one actor, and one message over", "design 3")
-MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits, repeated by nobody; more are lost", "design 3")
+MAILBOX_NOTICES_MAX: Final = Limit(32768, "messages", "events and credits, which nobody repeats", "design 3")
 MAILBOX_NOTICE_BYTES: Final = Limit(256 * MIB, "bytes", "queued when an event is lost; credit prevents it", "design 3")
 MAILBOX_REPLIES_MAX: Final = Limit(16384, "replies", "queued for one actor: four to each open request", "design 3")
 MAILBOX_CONTROL_MAX: Final = Limit(1024, "messages", "of control for one actor; more are lost and counted", "design 3")

@@ -1,5 +1,6 @@
 """What the disk store promises, one case each: names, bounds, versions, threads, room."""
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -60,8 +61,6 @@ def test_an_identity_cid_is_answered_without_a_row(store: DiskStore) -> None:
 
 
 def test_every_hash_we_can_check_is_listed_as_it_was_put(store: DiskStore) -> None:
-    import hashlib
-
     cids = [
         CID(1, RAW, 0xB220, hashlib.blake2b(b"x", digest_size=32).digest()),
         CID(1, DAG_PB, 0x13, hashlib.sha512(b"x").digest()),
@@ -129,7 +128,7 @@ def test_the_log_and_the_page_size_are_as_set(store: DiskStore, path: Path) -> N
     assert DISK_WAL_BYTES.value < highest < DISK_WAL_BYTES.value + 8 * MIB
     pragmas = ("page_size", "synchronous", "auto_vacuum", "journal_mode")
     conn = store._file.db.conn
-    assert [conn.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas] == [65536, 2, 2, "wal"]
+    assert [conn.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas] == [32768, 2, 2, "wal"]
     before = path.stat().st_size
     cids = store.list(None, 4096)
     assert store.delete_many(cids) == 384
@@ -144,7 +143,9 @@ def test_a_file_of_a_newer_shoal_is_refused_unchanged(path: Path) -> None:
     store.open()
     store.close()
     db = Database(path)
-    db["_sqlite_migrations"].insert({"migration_set": "shoal.storage.disk", "name": "m999_later", "applied_at": "2030"})
+    schema.table(db, "_sqlite_migrations").insert(
+        {"migration_set": "shoal.storage.disk", "name": "m999_later", "applied_at": "2030"}
+    )
     db.close()
     before = path.read_bytes()
     with pytest.raises(BadConfig, match=r"newer shoal.*m999_later.*upgrade"):
@@ -159,7 +160,7 @@ def test_the_versions_are_those_of_the_migrations() -> None:
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
     db = Database(path)
-    db["blocks"].insert({"multihash": b"x"})
+    schema.table(db, "blocks").insert({"multihash": b"x"})
     db.close()
     with pytest.raises(BadConfig, match="another program"):
         DiskStore(path, QUOTA).open()
