@@ -22,7 +22,7 @@ import pykka
 
 from shoal.actors.base import Context
 from shoal.messages.errors import LocalError, Unavailable
-from shoal.messages.limits import RECORDER_DUMPS_MAX
+from shoal.messages.limits import RECORDER_DUMPS_MAX, RECORDER_ENTRIES
 from shoal.messages.policy import Policy, policy_of
 from shoal.runtime.cell import Cell, CellStats, Room
 from shoal.runtime.clock import Clock, SystemClock
@@ -44,7 +44,9 @@ STOP_MARGIN_S: Final = 1.0  # seconds for the supervisor itself, beyond its chil
 class Runner(Protocol):
     """What machines stand on."""
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """The machines' time."""
 
     def launch(self, cell: Cell, spec: ChildSpec) -> pykka.ActorRef[Any]:
         """Start a host for ``cell``."""
@@ -131,6 +133,7 @@ class Machine:
         roles: Callable[[str], Policy] = policy_of,
         name: str = "node",
         crash_dir: Path | None = None,
+        recorder_entries: int = RECORDER_ENTRIES.value,
         strict: bool = False,
     ) -> None:
         """``on_giveup`` is called with the reason, on an actor's thread, when restarts no longer help.
@@ -151,7 +154,7 @@ class Machine:
         clock = self._runner.clock
         self.name = name
         self.metrics = NodeMetrics()
-        self.recorder = FlightRecorder()
+        self.recorder = FlightRecorder(recorder_entries)
         self.router = Router(policy, clock, self.recorder, self.metrics, self._log, strict=strict)
         self.edge = Edge(self.router, clock, self._runner.signal)
         seed = secrets.token_hex(16) if rng_seed is None else str(rng_seed)

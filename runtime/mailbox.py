@@ -71,6 +71,7 @@ class Mailbox:
         self._changed = threading.Condition(self._lock)
         self._idle = False  # the owner waits and wants to be woken, once
         self._waker: Call | None = None
+        self._on_timer: Callable[[float], None] | None = None
         self._control: deque[Item] = deque()
         self._data: deque[tuple[Lane, int, Item]] = deque()
         self._count_max = (
@@ -156,7 +157,10 @@ class Mailbox:
 
     def schedule(self, seconds: float, call: Call) -> TimerHandle:
         """Have ``call`` taken in ``seconds`` (less than 0 is 0)."""
-        return self.timers.add(self._clock.monotonic() + max(0.0, seconds), call)
+        timer = self.timers.add(self._clock.monotonic() + max(0.0, seconds), call)
+        if self._on_timer is not None:
+            self._on_timer(timer.due)
+        return timer
 
     def take(self) -> Item | None:
         """The next item, None when there is nothing to do now."""
@@ -184,10 +188,15 @@ class Mailbox:
         due = self.timers.next_due()
         return math.inf if due is None else due - self._clock.monotonic()
 
-    def attach(self, waker: Call) -> None:
-        """From now on call ``waker``, from any thread and at most once for each ``arm``, instead of ``get``'s bell."""
+    def attach(self, waker: Call, on_timer: Callable[[float], None]) -> None:
+        """For an owner that does not wait in ``get``.
+
+        ``waker`` is called from any thread, at most once for each ``arm``; ``on_timer`` on the owner's thread, with
+        the time of each timer that is set, since an event loop may set one while it waits for another.
+        """
         with self._lock:
             self._waker = waker
+            self._on_timer = on_timer
 
     def arm(self) -> bool:
         """Ask to be woken by the next arrival.  False when something waits already: take that first."""

@@ -39,8 +39,9 @@ class TimerHandle:
 class TimerQueue:
     """A heap of timers.  Cancelled ones are swept out once they are the greater part."""
 
-    def __init__(self) -> None:
+    def __init__(self, maximum: int = TIMERS_MAX.value) -> None:
         self._heap: list[TimerHandle] = []
+        self._maximum = maximum
         self._cancelled = 0
         self._seq = 0
 
@@ -48,9 +49,9 @@ class TimerQueue:
         return len(self._heap) - self._cancelled
 
     def add(self, due: float, call: Callable[[], None]) -> TimerHandle:
-        """Have ``call`` due at ``due`` seconds.  Raises RuntimeError beyond TIMERS_MAX: only a bug sets so many."""
-        if len(self) >= TIMERS_MAX.value:
-            raise RuntimeError(f"{TIMERS_MAX.value} timers are set already")
+        """Have ``call`` due at ``due`` seconds.  Raises RuntimeError beyond the maximum: only a bug sets so many."""
+        if len(self) >= self._maximum:
+            raise RuntimeError(f"{self._maximum} timers are set already")
         self._seq += 1
         timer = TimerHandle(self, due, self._seq, call)
         heapq.heappush(self._heap, timer)

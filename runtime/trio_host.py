@@ -115,7 +115,8 @@ class _Bell:
         self._mailbox = mailbox
         self._token = trio.lowlevel.current_trio_token()
         self._event = trio.Event()
-        mailbox.attach(self._ring)
+        self._until = math.inf  # when ``wait`` will look again
+        mailbox.attach(self._ring, self._timer_set)
 
     async def wait(self) -> None:
         """Let other tasks run; return at once when something waits, else when something comes."""
@@ -124,12 +125,10 @@ class _Bell:
         if mailbox.is_due() or not mailbox.arm():
             await trio.lowlevel.checkpoint()
             return
-        due_in_s = mailbox.next_due_in()
-        if math.isinf(due_in_s):
+        due = mailbox.timers.next_due()
+        self._until = math.inf if due is None else due
+        with trio.move_on_after(max(0.0, mailbox.next_due_in())):
             await self._event.wait()
-        else:
-            with trio.move_on_after(max(0.0, due_in_s)):
-                await self._event.wait()
 
     def _ring(self) -> None:
         """Any thread, at most once for each ``arm``."""
@@ -137,6 +136,11 @@ class _Bell:
             self._token.run_sync_soon(self._wake)
         except trio.RunFinishedError:  # the host is ending: its mailbox gives back what came
             pass
+
+    def _timer_set(self, due: float) -> None:
+        """A task of the nursery set a timer while the main task waits for a later one."""
+        if due < self._until:
+            self._event.set()
 
     def _wake(self) -> None:
         self._event.set()
