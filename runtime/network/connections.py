@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import trio
+from libp2p.abc import IMuxedConn
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.rcmgr import Direction
 from libp2p.transport.quic.connection import QUICConnection
@@ -88,6 +89,8 @@ class Connections:
         self._by_id: dict[int, Link] = {}
         self._by_peer: dict[str, list[Link]] = {}
         self._by_conn: dict[SwarmConn, Link] = {}
+        # What to call right after `connected` for a connection that is being dialled.
+        self.dialling: dict[IMuxedConn, Callable[[Link], None]] = {}
 
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._by_id.values()))
@@ -105,6 +108,9 @@ class Connections:
         self._by_peer.setdefault(link.row.peer, []).append(link)
         self._state.spawn(self._watch, link)
         self._state.events.connected(link.row)
+        dialled = self.dialling.pop(conn.muxed_conn, None)
+        if dialled is not None:
+            dialled(link)
         return link
 
     def _describe(self, conn: SwarmConn) -> Connection:
@@ -117,9 +123,6 @@ class Connections:
             addr = guard.addr if guard else next(map(str, conn.get_transport_addresses()), "")
         inbound = conn.direction == Direction.INBOUND
         return Connection(next(self._ids), muxed.peer_id.to_base58(), addr, inbound, security)
-
-    def find(self, conn: SwarmConn) -> Link | None:
-        return self._by_conn.get(conn)
 
     def get(self, connection: int) -> Link | None:
         return self._by_id.get(connection)

@@ -5,15 +5,17 @@ all that badly (trap 4 in ``host``), so its parts are used here one by one, whic
 """
 
 import logging
+from collections.abc import Callable
 
 import trio
 from libp2p.abc import IMuxedConn
 from libp2p.peer.id import ID
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
+from multiaddr import Multiaddr
 
 from shoal.messages.errors import RemoteError
 from shoal.runtime.network.connections import Connections, Link
 from shoal.runtime.network.host import NodeSwarm
+from shoal.runtime.network.identity import parse_peer_id
 from shoal.runtime.network.opening import broken
 from shoal.runtime.network.state import State
 from shoal.runtime.network.wire import GuardedConnection
@@ -41,42 +43,46 @@ class Dialer:
         self._state.spawn(self._attempt, attempt, peer, addr, timeout_s)
 
     async def _attempt(self, attempt: int, peer: str, addr: str, timeout_s: float) -> None:
-        link: Link | None = None
+        """Ends in ``dialed``, called as soon as the connection is adopted, or else in ``dial_failed``."""
+        reached = False
         reason = ""
+
+        def dialled(link: Link) -> None:
+            nonlocal reached
+            reached = True
+            self._state.events.dialed(attempt, link.row)
+
         try:
             with self._scopes[attempt] as cancelled, trio.move_on_after(timeout_s) as deadline:
                 try:
-                    link = await self._dial(peer, addr)
+                    await self._dial(peer, addr, dialled)
                 except RemoteError as fault:
                     reason = str(fault)
         finally:
             del self._scopes[attempt]
-        if link is not None:
-            self._state.events.dialed(attempt, link.row)
-            return
         if cancelled.cancelled_caught:
             reason = "given up"
         elif deadline.cancelled_caught:
             reason = f"no connection within {timeout_s:g} s"
-        self._state.events.dial_failed(attempt, f"{addr}: {reason}")
+        if not reached:
+            self._state.events.dial_failed(attempt, f"{addr}: {reason or 'the connection broke at once'}")
 
-    async def _dial(self, peer: str, addr: str) -> Link:
+    async def _dial(self, peer: str, addr: str, dialled: Callable[[Link], None]) -> None:
         """Raises RemoteError with the stage that failed and why."""
         try:
-            expected, target = ID.from_base58(peer), Multiaddr(addr)
+            expected, target = parse_peer_id(peer), Multiaddr(addr)
         except Exception as fault:  # base58 and multiaddr raise whatever they like on bad text
             raise RemoteError(f"not an address of a peer: {broken(fault)}", "address") from None
         muxed = await self._reach(expected, target)
+        self._connections.dialling[muxed] = dialled
         # From here on the connection stands: finishing takes no longer than the handshake may, and is not cancelled.
         with trio.CancelScope(shield=True), trio.move_on_after(self._state.config.handshake_timeout_s):
             try:
-                conn = await self._swarm.add_conn(muxed, direction="outbound")
+                await self._swarm.add_conn(muxed, direction="outbound")
             except Exception as fault:
                 raise RemoteError(f"the connection broke at once: {broken(fault)}", "dial") from None
-            link = self._connections.find(conn)
-            if link is not None:
-                return link
-        raise RemoteError("the connection broke at once", "dial")
+            finally:
+                self._connections.dialling.pop(muxed, None)
 
     async def _reach(self, peer: ID, addr: Multiaddr) -> IMuxedConn:
         transport = self._swarm.transport_manager.transport_for_dialing(addr)
@@ -108,8 +114,13 @@ class Dialer:
 
 def _root(fault: BaseException) -> str:
     """The innermost cause: py-libp2p wraps it several times, in ever vaguer words."""
-    while (cause := fault.__cause__) is not None:
-        fault = cause
+    while True:
+        if isinstance(fault, BaseExceptionGroup):
+            fault = fault.exceptions[0]
+        elif fault.__cause__ is not None:
+            fault = fault.__cause__
+        else:
+            break
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
     return broken(fault) if isinstance(fault, Exception) else type(fault).__name__

@@ -39,7 +39,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.security.tls.transport import PROTOCOL_ID as TLS
 from libp2p.security.tls.transport import TLSTransport
 from libp2p.transport.tcp.tcp import TCP
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
+from multiaddr import Multiaddr
 
 from shoal.messages.limits import CONNECTIONS_MAX
 from shoal.runtime.network.config import NetworkConfig

@@ -15,7 +15,7 @@ from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import create_signed_peer_record
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
+from multiaddr import Multiaddr
 
 from shoal.actors.transport.network import PeerFacts
 from shoal.messages.errors import RemoteError

@@ -17,6 +17,7 @@ from shoal.messages.errors import BadConfig, StorageFault
 
 _PREFIX: Final = bytes.fromhex("08011240")  # KeyType Ed25519, then 64 bytes of data
 _SEED_BYTES: Final = 32
+_INLINED_KEY_BYTES_MAX: Final = 42  # a longer public key is hashed (peer-ids spec)
 _FILE_BYTES: Final = len(_PREFIX) + 2 * _SEED_BYTES
 
 
@@ -58,6 +59,17 @@ def key_pair(key: bytes) -> KeyPair:
 def from_key(key: bytes) -> Identity:
     """The identity of a protobuf private key.  Raises BadConfig."""
     return Identity(key, ID.from_pubkey(key_pair(key).public_key).to_base58())
+
+
+def parse_peer_id(text: str) -> ID:
+    """The peer id that ``text`` writes in base58.  Raises ValueError: py-libp2p takes any base58 for one."""
+    peer = ID.from_base58(text)
+    raw = peer.to_bytes()
+    inlined = raw[:1] == b"\x00" and len(raw) > 2 and raw[1] == len(raw) - 2 <= _INLINED_KEY_BYTES_MAX
+    hashed = raw[:2] == b"\x12\x20" and len(raw) == 34
+    if not (inlined or hashed):
+        raise ValueError(f"{text[:80]!r} is no peer id")
+    return peer
 
 
 def load_or_create(path: Path) -> Identity:

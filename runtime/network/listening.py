@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from libp2p.network.swarm import Swarm
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
-from multiaddr.utils import get_network_addrs  # type: ignore[import-untyped]  # it ships no types
+from multiaddr import Multiaddr
+from multiaddr.utils import get_network_addrs
 
 from shoal.messages.errors import BadInput, LocalError, Unavailable
 
@@ -100,4 +100,5 @@ def _own_ips(version: str) -> list[str]:
     except OSError:
         ips = []
     usable = [ip for ip in ips if "%" not in ip and not ipaddress.ip_address(ip).is_link_local]
-    return usable or ["127.0.0.1" if version == "ip4" else "::1"]
+    loopback = "127.0.0.1" if version == "ip4" else "::1"
+    return [ip for ip in usable if ip != loopback] + [loopback]

@@ -64,6 +64,7 @@ class Libp2pNetwork:
         self._users = UserProtocols(self._state, self._connections)
         self._announced: tuple[str, ...] = ()
         self._failure: LocalError | None = None
+        self._started = False
         self._ready = trio.Event()
         self._stopping = trio.Event()
         self._stopped = trio.Event()
@@ -99,6 +100,7 @@ class Libp2pNetwork:
         for endpoint in endpoints:
             check(endpoint)
         self._state.events = events
+        self._started = True
         self._state.nursery.start_soon(self._live, endpoints)
 
     async def ready(self) -> None:
@@ -127,10 +129,13 @@ class Libp2pNetwork:
             for link in self._connections:
                 if link.guard is not None:
                     link.guard.abort()
-            self._state.end_tasks()
-            self._failure = self._failure or Unavailable("the network has stopped")
-            self._ready.set()
-            self._stopped.set()
+            self._ended()
+
+    def _ended(self) -> None:
+        self._state.end_tasks()
+        self._failure = self._failure or Unavailable("the network has stopped")
+        self._ready.set()
+        self._stopped.set()
 
     async def _probe(self, link: Link) -> None:
         await self._pings.measure(link)
@@ -151,9 +156,11 @@ class Libp2pNetwork:
             log.debug("closing a listener: %r", fault)
 
     def stop(self) -> None:
-        """Close every connection and listener; events end now."""
+        """Close every connection and listener; events end now.  Safe before ``start``, and again."""
         self._silence()
         self._stopping.set()
+        if not self._started:
+            self._ended()
 
     def _silence(self) -> None:
         self._state.events = SilentEvents()

@@ -85,6 +85,9 @@ async def read_some(stream: NetStream, size: int) -> bytes:
     try:
         return await stream.read(size)
     except StreamEOF:
+        # A reset by the peer arrives as an end: yamux forgets the stream before its reader wakes up.
+        if getattr(stream.muxed_stream, "reset_received", False):
+            raise RemoteError("reset by the peer", "reset") from None
         return b""
     except Exception as fault:
         raise RemoteError(broken(fault), "reset") from None

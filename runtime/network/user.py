@@ -34,7 +34,7 @@ class LiveUserStream:
         self._reading: trio.Event | None = None  # set when the read under way is over
         self._ended = False
         self._fault = ""
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None  # of the read under way
         self._parted = False
 
     async def read(self, n: int = 65536, timeout: float | None = None) -> bytes:
@@ -78,17 +78,22 @@ class LiveUserStream:
 
     async def _read_once(self, done: trio.Event) -> None:
         try:
-            with self._scope:
+            with trio.CancelScope() as self._scope:
                 data = await read_some(self._stream, READ_BYTES)
                 self._buffer += data
                 self._ended = not data
             if self._scope.cancelled_caught:
-                self._fault = self._fault or "the stream was reset"
+                self._fault = self._fault or "the stream was closed"
         except RemoteError as fault:
             self._fault = str(fault)
         finally:
             self._reading = None
             done.set()
+
+    def _stop_reading(self) -> None:
+        """A reset of ours does not wake a reader of ours, so it is cancelled."""
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def write(self, data: bytes, timeout: float | None = None) -> None:
         """All of ``data``.  Raises RemoteError when the stream breaks or, after which it is reset, on timeout."""
@@ -123,7 +128,7 @@ class LiveUserStream:
         if self._parted:
             return
         self._parted = True
-        self._scope.cancel()
+        self._stop_reading()
         self._ended = True
         try:
             await self._stream.close_write()
@@ -151,7 +156,7 @@ class LiveUserStream:
             return
         self._parted = True
         self._fault = self._fault or "the stream was reset"
-        self._scope.cancel()
+        self._stop_reading()
         await drop(self._stream)
 
 

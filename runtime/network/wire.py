@@ -28,7 +28,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.transport.upgrader import TransportUpgrader
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
+from multiaddr import Multiaddr
 
 from shoal.messages.limits import RAW_READ_MAX, YAMUX_UNREAD_MAX
 from shoal.runtime.network.negotiation import BoundedMultiselect, BoundedMultiselectClient

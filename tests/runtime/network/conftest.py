@@ -160,6 +160,53 @@ async def running(*configs: NetworkConfig, listen: str = "/ip4/127.0.0.1/tcp/0")
                     await node.network.stopped()
 
 
+class Proxy:
+    """A TCP hop before a node, which can stop passing bytes on without closing anything."""
+
+    def __init__(self, listener: trio.SocketListener, target: str) -> None:
+        host, port = listener.socket.getsockname()[:2]
+        self.addr = f"/ip4/{host}/tcp/{port}"
+        self._target = int(target.split("/")[4])
+        self._listener = listener
+        self._flowing = trio.Event()
+        self._flowing.set()
+
+    def stall(self) -> None:
+        """From now on nothing is read from either side."""
+        self._flowing = trio.Event()
+
+    async def run(self) -> None:
+        await trio.serve_listeners(self._serve, [self._listener])
+
+    async def _serve(self, near: trio.SocketStream) -> None:
+        far = await trio.open_tcp_stream("127.0.0.1", self._target)
+        async with near, far, trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump, near, far, nursery)
+            await self._pump(far, near, nursery)
+
+    async def _pump(self, source: trio.SocketStream, sink: trio.SocketStream, nursery: trio.Nursery) -> None:
+        try:
+            while data := await source.receive_some(65536):
+                await self._flowing.wait()
+                await sink.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def proxied(node: Node) -> AsyncIterator[Proxy]:
+    """A proxy before ``node``, on a port of its own."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    proxy = Proxy(listener, node.network.listen_addrs()[0])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(proxy.run)
+        try:
+            yield proxy
+        finally:
+            nursery.cancel_scope.cancel()
+
+
 def run(test: Callable[[], Coroutine[Any, Any, None]], within_s: float = 60) -> None:
     """Run one async test body, which must end in time."""
 
@@ -173,4 +220,4 @@ def run(test: Callable[[], Coroutine[Any, Any, None]], within_s: float = 60) -> 
 @pytest.fixture
 def lab() -> SimpleNamespace:
     """The tools above: pytest imports each test file by itself, so that it cannot import this one."""
-    return SimpleNamespace(run=run, running=running, Node=Node, Recorder=Recorder, Config=NetworkConfig)
+    return SimpleNamespace(run=run, running=running, proxied=proxied, Node=Node, Config=NetworkConfig)
