@@ -104,7 +104,7 @@ class Backend(Protocol):
     def cat(self, path: str, offset: int, length: int | None, timeout_s: float) -> Iterator[memoryview]:
         """Bytes of a file, from ``offset``, at most ``length`` of them."""
 
-    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes]:
+    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         """A file or directory as a tar stream whose root entry bears the last name of ``path``."""
 
     def ls(self, path: str, timeout_s: float) -> list[LsEntry]:
@@ -122,7 +122,7 @@ class Backend(Protocol):
     def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
         """Store the blocks of one CAR stream."""
 
-    def dag_export(self, cid_text: str, timeout_s: float) -> Iterator[bytes]:
+    def dag_export(self, cid_text: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         """A DAG as a CAR stream."""
 
     def swarm_connect(self, addr: str, timeout_s: float) -> str:

@@ -58,7 +58,7 @@ def cat(call: Call) -> Iterator[memoryview]:
         yield from call.backend.cat(path, offset, length, call.timeout_s)
 
 
-def get(call: Call) -> Iterator[bytes]:
+def get(call: Call) -> Iterator[bytes | memoryview]:
     """``get``: a tar stream."""
     call.arguments.refuse(compress=False)
     return call.backend.get_tar(call.arguments.one("ipfs-path"), call.timeout_s)
@@ -119,7 +119,7 @@ def dag_import(call: Call) -> Iterator[dict[str, Any]]:
         yield {"Stats": {"BlockCount": blocks, "BlockBytesCount": block_bytes}}
 
 
-def dag_export(call: Call) -> Iterator[bytes]:
+def dag_export(call: Call) -> Iterator[bytes | memoryview]:
     """``dag/export``: a CAR stream."""
     return call.backend.dag_export(call.arguments.one("root"), call.timeout_s)
 

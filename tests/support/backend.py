@@ -84,11 +84,10 @@ class DictBackend:
         with self._stream():
             yield from drive(FileReader(root, offset, length, WINDOW_BYTES), self._fetch)
 
-    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes]:
+    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         root = self._resolve(path)
         with self._stream():
-            for piece in tar_stream(drive(TreeReader(root, WINDOW_BYTES), self._fetch), naming.last_name(path)):
-                yield bytes(piece)
+            yield from tar_stream(drive(TreeReader(root, WINDOW_BYTES), self._fetch), naming.last_name(path))
 
     def ls(self, path: str, timeout_s: float) -> list[LsEntry]:
         root = self._resolve(path)
