@@ -1,6 +1,6 @@
-"""What is written by a program, not by hand: SECURITY.md's table of limits and setup.cfg's list of packages.
+"""What is written by a program, not by hand: SECURITY.md's limits, ARCHITECTURE.md's routes, setup.cfg's packages.
 
-Run as a module (``bin/test --write-docs``) it rewrites both; the tests in ``tests/house`` hold them equal.
+Run as a module (``bin/test --write-docs``) it rewrites them all; the tests in ``tests/house`` hold them equal.
 Each piece of a document stands between two marker comments, and only what is between them is touched.
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from shoal.messages import limits
+from shoal.runtime.supervisor.routes import render
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -65,8 +66,10 @@ def with_packages(setup_cfg: str) -> str:
 
 def main() -> None:
     security, setup_cfg = ROOT / "SECURITY.md", ROOT / "setup.cfg"
+    architecture = ROOT / "ARCHITECTURE.md"
     for path, text in (
         (security, replaced(security.read_text(), "limits", limits.table())),
+        (architecture, replaced(architecture.read_text(), "routes", render())),
         (setup_cfg, with_packages(setup_cfg.read_text())),
     ):
         if path.read_text() != text:
