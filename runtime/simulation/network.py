@@ -29,14 +29,24 @@ from shoal.runtime.simulation.user import Task, UserEnd, open_user, serve
 WILDCARD_IP = "0.0.0.0"
 
 
+Around = Callable[[NetworkEvents], NetworkEvents]
+"""What is put around the actor that is told of events: ``SimWorld.on_actor``, so that a raise ends only the actor."""
+
+
+def bare(events: NetworkEvents) -> NetworkEvents:
+    """Nothing around it: what the actor raises comes out of the scheduler."""
+    return events
+
+
 class SimulatedNetwork(Network):
     """One node's network, from ``start`` to ``stop``.  A restarted node gets a new one on the same host."""
 
-    def __init__(self, internet: SimulatedInternet, host: SimulatedHost) -> None:
+    def __init__(self, internet: SimulatedInternet, host: SimulatedHost, *, around: Around = bare) -> None:
         self.internet = internet
         self.host = host
         self.peer_id = host.peer_id
         self.running = False
+        self._around = around
         self._events: NetworkEvents | None = None
         self._queue: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._delivery: Timer | None = None
@@ -60,7 +70,7 @@ class SimulatedNetwork(Network):
         self.host.crashed = False
         self.host.network = self
         self._listen = tuple(addrs)
-        self._events = events
+        self._events = self._around(events)
         self.running = True
         for addr in addrs:
             self.internet.listeners[addr] = self
@@ -114,7 +124,7 @@ class SimulatedNetwork(Network):
 
     def admit(self, addr: str) -> bool:
         """Ask the actor; called from the scheduler only."""
-        return self._events is not None and self._events.admit(addr)
+        return self._events is not None and bool(self._events.admit(addr))
 
     def enter(self, end: ConnectionEnd) -> None:
         """A connection is up."""

@@ -165,5 +165,6 @@ def text(found: dict[str, Any]) -> str:
                 *(size_text(entry["peak_rss_bytes"][side]) for side in ("holder", "fetcher")),
             ]
         )
-    title = f"fetch of {size_text(found['size_bytes'])}, two processes on loopback; x: how many times as quick"
-    return "\n".join([title, "", render(head, rows), "", *failures, *notes])
+    title = f"fetch of {size_text(found['size_bytes'])}, two processes on loopback"
+    meaning = "x kubo: how many times as quick as kubo in the same run; median of the runs (lowest-highest)"
+    return "\n".join([title, meaning, "", render(head, rows), "", *failures, *notes])

@@ -57,7 +57,7 @@ class SimulatedHarness:
 def test_contract(scenario: Scenario, link: LinkConfig) -> None:
     harness = SimulatedHarness(link, seed=1)
     with pytest.raises(StopIteration):
-        scenario(harness).__await__().send(None)  # type: ignore[union-attr]  # nothing in it really waits
+        scenario(harness).__await__().send(None)  # nothing in it really waits
     harness.time.run_for(5.0)
     for node in harness.nodes:
         node.check()

@@ -1,7 +1,7 @@
 """What goes wrong in the simulated internet, and that it goes wrong as it would outside."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import pytest
 
@@ -10,8 +10,8 @@ from shoal.runtime.simulation.internet import InternetConfig, SimulatedHost, Sim
 from shoal.runtime.simulation.links import LinkConfig, Path, Shaper
 from shoal.runtime.simulation.network import SimulatedNetwork
 from shoal.runtime.simulation.user import Task
-from shoal.tests.support.network_conformance import FRAME_MAX, PROTOCOL
-from shoal.tests.support.network_recorder import Node
+from shoal.tests.support.network_conformance import PROTOCOL
+from shoal.tests.support.network_recorder import FRAME_MAX, Node
 from shoal.tests.support.virtual_time import VirtualTime
 
 LISTEN = ["/ip4/0.0.0.0/tcp/4001"]
@@ -24,8 +24,8 @@ class World:
         self.time = VirtualTime(seed)
         self.internet = SimulatedInternet(self.time, random.Random(seed), config)
 
-    def node(self, host: SimulatedHost | None = None, listen: Sequence[str] = LISTEN, **bandwidth: int) -> Node:
-        node = Node(SimulatedNetwork(self.internet, host or self.internet.add_host(**bandwidth)))
+    def node(self, host: SimulatedHost | None = None, listen: Sequence[str] = LISTEN, *, up: int = 0) -> Node:
+        node = Node(SimulatedNetwork(self.internet, host or self.internet.add_host(up=up)))
         node.call("start", node.events, listen)
         node.call("serve_framed", PROTOCOL, FRAME_MAX)
         return node
@@ -41,9 +41,9 @@ class World:
         assert self.time.run_until(lambda: bool(a.outcome("open", ticket)) and len(b.accepted()) > before, 20)
         return a.opened(ticket), b.accepted()[-1]
 
-    def joined(self, **bandwidth: int) -> tuple[Node, Node, int, int]:
+    def joined(self, *, up: int = 0) -> tuple[Node, Node, int, int]:
         """Two nodes, connected, with a stream."""
-        a, b = self.node(**bandwidth), self.node()
+        a, b = self.node(up=up), self.node()
         self.connect(a, b)
         return a, b, *self.stream(a, b)
 
@@ -257,7 +257,7 @@ def test_a_raise_in_the_actor_loses_no_later_event() -> None:
         a.events.connected = original  # type: ignore[method-assign]  # once only
         raise Broken
 
-    a.events.connected = connected  # type: ignore[method-assign]
+    a.events.connected = connected  # type: ignore[method-assign]  # in place of the recorder's
     a.dial(b)
     with pytest.raises(Broken):
         world.time.run_for(5.0)
@@ -269,7 +269,7 @@ def test_a_handler_that_awaits_something_else_is_told_so() -> None:
     world = World()
 
     class Foreign:
-        def __await__(self):  # type: ignore[no-untyped-def]
+        def __await__(self) -> Generator[str, None, None]:
             yield "not ours"
 
     async def handler() -> None:
