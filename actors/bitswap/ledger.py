@@ -2,15 +2,13 @@
 
 Request flow.  ``receive`` books a peer's wantlist; ``lookups`` says which CIDs the store is to be asked for and
 ``located`` books the answer; ``next`` picks the peer to be served and what it gets; ``filled`` turns the blocks read
-into a message, ``queued`` books the frame it became, ``sent`` gives credit back as it is written.  ``available`` serves those
-who wait for a block that has just come.
+into a message, ``queued`` books the frame it became, ``sent`` gives credit back as it is written.  ``available``
+serves those who wait for a block that has just come.
 
-Peer selection.  Starved peers first, the longest without service foremost; then the peer with the fewest bytes
-outstanding; within a peer by its own priorities.  A peer is starved after two seconds without service, so nobody
-waits long while others are served.
+Peer selection is in ``turns``; within a peer its own priorities count.
 
-want-have and want-block.  A want-have is answered by HAVE, or by the block if that is at most 1,024 bytes.  DONT_HAVE is
-said only if it was asked for and the block is absent.  A want for an absent block stays.
+want-have and want-block.  A want-have is answered by HAVE, or by the block if that is at most 1,024 bytes.  DONT_HAVE
+is said only if it was asked for and the block is absent.  A want for an absent block stays.
 
 Anti-abuse.  1,024 wants a peer: at the cap a want whose block is here replaces one whose block is not, else a more
 urgent one the least urgent (as boxo does).  1 MiB (and one block) outstanding a peer.  One lookup a peer at a time.
@@ -19,10 +17,12 @@ All of a peer's state goes when it disconnects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
+from shoal.actors.bitswap.demand import Demand
 from shoal.actors.bitswap.partner import Frame, Partner, PeerWant, State, Work, wanted
+from shoal.actors.bitswap.turns import Turns
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
@@ -33,7 +33,6 @@ from shoal.messages.limits import (
     WANTS_PER_PEER_MAX,
 )
 
-STARVED_S: Final = 2.0  # seconds without service after which a peer goes before all that are not starved
 LOOKUP_RETRY_S: Final = 0.5  # seconds before a store that could not answer is asked again
 
 
@@ -43,13 +42,13 @@ class Ledger:
     def __init__(self) -> None:
         self.partners: dict[str, Partner] = {}
         self.waiting: dict[CID, set[str]] = {}  # CID -> peers with a want for it in LOOKUP or ABSENT
-        self.demand: dict[str, dict[CID, int | None]] = {}  # peer -> CID -> priority, None: ended
+        self.demand = Demand()
         self.outstanding = 0
         self.reading = 0  # work handed out and not yet filled
         self.blocks_sent = 0
         self.bytes_sent = 0
         self._look: dict[str, None] = {}  # peers with CIDs to look up
-        self._ready: dict[str, None] = {}  # peers with work
+        self.turns = Turns()
 
     # --- what peers say ------------------------------------------------------------------------------
 
@@ -129,8 +128,8 @@ class Ledger:
         partner.outstanding = 0
         partner.frames.clear()
         self._look.pop(peer, None)
-        self._ready.pop(peer, None)
-        self.demand.pop(peer, None)
+        self.turns.leave(peer)
+        self.demand.gone(peer)
 
     def stop_serving(self, now: float) -> None:
         """Policy no longer serves: every want ends, with DONT_HAVE where it was asked for."""
@@ -204,7 +203,7 @@ class Ledger:
         self._deny(partner, row.cid, row.dont_have)
         if not row.shown:
             row.shown = True
-            self.demand.setdefault(partner.peer, {})[row.cid] = row.priority
+            self.demand.begin(partner.peer, row.cid, row.priority)
 
     def _replace(self, partner: Partner, row: PeerWant, size: int) -> None:
         """A want beyond the cap, looked up: let it in for a lesser one, or turn it away."""
@@ -222,24 +221,20 @@ class Ledger:
 
     # --- serving -------------------------------------------------------------------------------------
 
-    def next(self, now: float) -> Work | None:
-        """The next peer's next batch, its credit held; None when nobody can be served now."""
-        limit = OUTSTANDING_BYTES_PER_PEER.value
-        crowded = self.outstanding >= OUTSTANDING_BYTES_ALL.value
-        best: Partner | None = None
-        best_key = (0.0, 0.0, 0.0)
-        for peer in self._ready:
-            partner = self.partners[peer]
-            if partner.outstanding >= limit or (crowded and partner.outstanding):
-                continue
-            starved = now - partner.waiting_since >= STARVED_S
-            key = (0.0, partner.waiting_since, 0.0) if starved else (1.0, partner.outstanding, partner.waiting_since)
-            if best is None or key < best_key:
-                best, best_key = partner, key
+    def ready(self) -> list[str]:
+        """Peers that something could be sent to."""
+        return list(self.turns.ready)
+
+    def busy(self) -> bool:
+        """Whether anything waits for time to pass, or for a stream."""
+        return bool(self._look or self.turns.ready)
+
+    def next(self, now: float, reachable: Container[str]) -> Work | None:
+        """The next batch for one of the ``reachable`` peers, its credit held; None when nobody can be served now."""
+        best = self.turns.pick(now, reachable, self.outstanding >= OUTSTANDING_BYTES_ALL.value)
         if best is None:
             return None
-        work = best.take(limit - best.outstanding)
-        best.waiting_since = now
+        work = best.take(OUTSTANDING_BYTES_PER_PEER.value - best.outstanding)
         self.outstanding += work.cost
         self.reading += 1
         self._settle(best, now)
@@ -348,22 +343,13 @@ class Ledger:
 
     # --- demand, and within ------------------------------------------------------------------------------
 
-    def take_demand(self) -> list[tuple[str, list[tuple[CID, int]], list[CID]]]:
-        """What the wantlist has not heard: (peer, wanted with priority, ended)."""
-        told = []
-        for peer, changes in self.demand.items():
-            begun = [(cid, priority) for cid, priority in changes.items() if priority is not None]
-            told.append((peer, begun, [cid for cid, priority in changes.items() if priority is None]))
-        self.demand = {}
-        return told
-
     def retell(self) -> None:
         """The wantlist is new and knows nothing: all that is absent is demanded again."""
-        self.demand = {
-            partner.peer: shown
-            for partner in self.partners.values()
-            if (shown := {cid: want.priority for cid, want in partner.wants.items() if want.shown})
-        }
+        self.demand.clear()
+        for partner in self.partners.values():
+            for want in partner.wants.values():
+                if want.shown:
+                    self.demand.begin(partner.peer, want.cid, want.priority)
 
     def _deny(self, partner: Partner, cid: CID, asked: bool) -> None:
         if asked and len(partner.denials) < 2 * WANTS_PER_PEER_MAX.value:
@@ -393,7 +379,7 @@ class Ledger:
                 del self.waiting[row.cid]
         if row.shown:
             row.shown = False
-            self.demand.setdefault(partner.peer, {})[row.cid] = None
+            self.demand.end(partner.peer, row.cid)
 
     def _settle(self, partner: Partner, now: float) -> None:
         """Keep the indexes of who is to be looked up for, served or forgotten."""
@@ -402,12 +388,7 @@ class Ledger:
             self._look[peer] = None
         else:
             self._look.pop(peer, None)
-        if partner.has_work():
-            if peer not in self._ready:
-                self._ready[peer] = None
-                partner.waiting_since = now
-        else:
-            self._ready.pop(peer, None)
-            if partner.idle() and self.partners.get(peer) is partner:
-                del self.partners[peer]
-                self._look.pop(peer, None)
+        self.turns.update(partner, now)
+        if partner.idle() and self.partners.get(peer) is partner:
+            del self.partners[peer]
+            self._look.pop(peer, None)

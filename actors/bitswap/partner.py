@@ -173,7 +173,11 @@ class Partner:
             cost = want.size if by_block else PRESENCE_COST
             if work.cost and work.cost + cost > room:
                 break
-            if by_block and work.blocks and (data + cost > SERVE_BATCH_BYTES.value or work.blocks >= SERVE_BLOCKS_MAX.value):
+            if (
+                by_block
+                and work.blocks
+                and (data + cost > SERVE_BATCH_BYTES.value or work.blocks >= SERVE_BLOCKS_MAX.value)
+            ):
                 break
             heapq.heappop(self._queue)
             self.unqueue(want, State.SENDING)

@@ -242,7 +242,9 @@ def encode(
     for chunk in _wantlists(wants, full, modern):
         messages.append([chunk])
     if modern and presences:
-        said = b"".join(bytes_field(4, bytes_field(1, cid.raw) + (b"" if have else b"\x10\x01")) for cid, have in presences)
+        said = b"".join(
+            bytes_field(4, bytes_field(1, cid.raw) + (b"" if have else b"\x10\x01")) for cid, have in presences
+        )
         _append(messages, [said])
     for block in blocks:
         _append(messages, _block(block, v0_only))

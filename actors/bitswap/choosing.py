@@ -1,0 +1,160 @@
+"""Who is asked for what: want-block narrow, want-have wide.  Pure functions over wants, sessions and sources.
+
+A want goes to the peer from which its block would come first: by what is in flight there, at the rate measured,
+among those that said HAVE or have had blocks of the same session.  A peer is asked for no more than its window
+(bandwidth x delay); while the best peers' windows are full a want waits, unless a slower peer would still have the
+block before they have worked off the queue.  That is what splits a download over its holders by their speed.
+
+A peer whose rate is not known is taken to be as fast as the fastest, so that it is tried.  When nobody is known to
+have a block a few peers are asked widely, the most promising one for the block itself; then the next few.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from shoal.actors.bitswap.session import Phase, Session, Want, move
+from shoal.actors.bitswap.source import Source
+from shoal.actors.bitswap.timing import RATE_UNKNOWN
+from shoal.messages.limits import SEARCHING_WANTS_MAX, WIDE_PEERS
+
+ROUND_S: Final = 1.0  # seconds that a few peers have to say HAVE before the next few are asked
+PROBE_EVERY_S: Final = 1.0  # seconds between looks for further holders of a session
+PROBES_PER_PEER: Final = 2  # times that a peer is asked whether it has anything of a session
+HOLDERS_ENOUGH: Final = 4  # known holders with which a session looks for no more
+STUCK_MAX: Final = 8  # wants in a row whose holders' windows are full, after which the rest is not looked at
+BATCH: Final = 64  # wants looked at in one go
+
+
+@dataclass(slots=True)
+class Chooser:
+    """One round of choosing: at ``now``, with ``budget`` bytes that may still be asked for in all."""
+
+    sources: dict[str, Source]
+    rng: random.Random
+    now: float
+    budget: int
+
+    def assign(self, session: Session, wants: Iterable[Want]) -> int:
+        """Ask for some of the session's idle wants, given in order; how many left the queue."""
+        known = self.known(session)
+        moved = stuck = 0
+        for want in wants:
+            if self.budget <= 0 or stuck >= STUCK_MAX:
+                break
+            options = [source for source in known if self.may_ask(want, source)]
+            for peer in want.haves:
+                source = self.sources.get(peer)
+                if source is not None and source not in options and self.may_ask(want, source):
+                    options.append(source)
+            if options:
+                target = self.best(options, session.block_size, len(session.idle))
+                if target is None:
+                    stuck += 1
+                    continue
+                self.ask(want, target)
+                if len(known) < HOLDERS_ENOUGH or want.lacks:
+                    self.look_further(session, want, known)
+            elif len(session.searching) >= SEARCHING_WANTS_MAX.value:
+                stuck += 1
+                continue
+            else:
+                self.search(want)
+            moved += 1
+        return moved
+
+    def known(self, session: Session) -> list[Source]:
+        """Connected peers that have had blocks of the session, in a fixed order."""
+        rows = (self.sources.get(peer) for peer in session.records)
+        return [source for source in rows if source is not None and source.usable]
+
+    def may_ask(self, want: Want, source: Source) -> bool:
+        """Whether the peer may have the block, as far as it has shown."""
+        peer = source.peer
+        return source.usable and peer not in want.lacks and peer not in want.asks and peer not in want.timed_out
+
+    def best(self, options: list[Source], size: int, queued: int) -> Source | None:
+        """Whom to ask for a block of about ``size`` bytes, with ``queued`` of them waiting; None: better to wait."""
+        fastest = max((source.rate.value for source in options if source.rate.known), default=float(RATE_UNKNOWN))
+
+        def rate(source: Source) -> float:
+            return source.rate.value if source.rate.known else fastest
+
+        def eta(source: Source) -> float:
+            return source.eta(size, rate(source))
+
+        first = min(options, key=eta)
+        if first.room(size) > 0:
+            return first
+        roomy = [source for source in options if source.room(size) > 0]
+        if not roomy:
+            return None
+        second = min(roomy, key=eta)
+        drained = first.eta(size * max(1, queued), rate(first))
+        return second if eta(second) <= drained else None
+
+    def ask(self, want: Want, source: Source) -> None:
+        """want-block."""
+        source.ask(want.cid, want.priority, want.home.block_size, self.now)
+        self.budget -= want.home.block_size
+        want.asks.add(source.peer)
+        want.asked.add(source.peer)
+        want.tried.add(source.peer)
+        move(want, Phase.LIVE)
+
+    def probe(self, want: Want, source: Source) -> bool:
+        """want-have."""
+        if not source.probe(want.cid, want.priority, self.now):
+            return False
+        want.asked.add(source.peer)
+        want.tried.add(source.peer)
+        return True
+
+    def look_further(self, session: Session, want: Want, known: list[Source]) -> None:
+        """A few peers not known to the session are asked whether they have this; also the known, if one lacks it."""
+        if want.lacks:
+            for source in known:
+                if source.peer not in want.tried:
+                    self.probe(want, source)
+        if self.now < session.probe_at:
+            return
+        session.probe_at = self.now + PROBE_EVERY_S
+        strangers = [
+            source
+            for source in self.ranked(want)
+            if source.peer not in session.records and session.probed.get(source.peer, 0) < PROBES_PER_PEER
+        ]
+        for source in strangers[: WIDE_PEERS.value]:
+            if self.probe(want, source):
+                session.probed[source.peer] = session.probed.get(source.peer, 0) + 1
+
+    def ranked(self, want: Want) -> list[Source]:
+        """Peers not tried yet for this want, the most promising first; equals in random order."""
+        rows = [
+            source
+            for source in self.sources.values()
+            if source.usable and source.peer not in want.tried and source.peer not in want.lacks
+        ]
+        self.rng.shuffle(rows)
+        rows.sort(key=lambda one: (one.timeouts > 0, -round(one.honesty, 1), -min(one.blocks, 100), one.rtt.smooth))
+        return rows
+
+    def search(self, want: Want, *, narrow: bool = True) -> None:
+        """Ask the next few: the first for the block (``narrow``), the others whether they have it."""
+        session = want.home
+        session.probe_at = max(session.probe_at, self.now + PROBE_EVERY_S)
+        rows = self.ranked(want)[: WIDE_PEERS.value]
+        asked = False
+        for source in rows:
+            if narrow and not asked and source.room(session.block_size) > 0:
+                self.ask(want, source)
+                asked = True
+            elif not self.probe(want, source) and source.presences:
+                want.tried.add(source.peer)  # its wantlist is full, or an older question is unanswered
+        want.next_round = self.now + ROUND_S * self.rng.uniform(0.75, 1.25)
+        if want.asks:
+            return
+        move(want, Phase.SEARCHING if rows else Phase.EXHAUSTED)
