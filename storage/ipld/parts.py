@@ -62,12 +62,15 @@ class ShardPart:
     fanout: int
 
 
-def read_node(block: Block) -> tuple[PBNode, UnixFS]:
-    """The dag-pb node in ``block`` and what its data says.  Raises UnknownCodec unless it is dag-pb.
+def read_node(block: Block, *, inside: bool = False) -> tuple[PBNode, UnixFS]:
+    """The dag-pb node in ``block`` and what its data says.  A node without data is a directory: old ones exist.
 
-    A node without data is taken for a directory: old ones exist.
+    Unless it is dag-pb, raises RemoteError ``inside`` a file or HAMT, where it can be nothing else, and
+    UnknownCodec where a user or a directory may have named anything.
     """
     if block.cid.codec != DAG_PB:
+        if inside:
+            raise RemoteError(f"part of a file or HAMT of codec 0x{block.cid.codec:x}", "file-kind")
         raise UnknownCodec(f"{block.cid} is not a UnixFS node", "name a file or directory")
     node = dagpb.decode(block.data)
     return node, unixfs.decode(node.data) if node.data else UnixFS(Kind.DIRECTORY)

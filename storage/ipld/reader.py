@@ -90,7 +90,7 @@ class FileReader(Walk[memoryview]):
         """The content of a part; at the root, a LocalError when it is no file at all."""
         if block.cid.codec == RAW:
             return read_raw(part, block)
-        node, message = read_node(block)
+        node, message = read_node(block, inside=part.size is not None)
         if part.size is None and message.kind not in FILE_KINDS:
             raise NotAFile(f"{block.cid} is a {message.kind.name.lower()}, not a file", "list it, or get it whole")
         return read_part(part, block, node, message)
@@ -121,7 +121,7 @@ class DirectoryReader(Walk[DirEntry]):
         shard: ShardPart | None = context
         if shard is None and block.cid.codec == RAW:
             raise NotADirectory(f"{block.cid} is a file, not a directory", "read it as a file")
-        node, message = read_node(block)
+        node, message = read_node(block, inside=shard is not None)
         if shard is None:
             if message.kind not in (Kind.DIRECTORY, Kind.HAMT_SHARD):
                 raise NotADirectory(

@@ -99,7 +99,7 @@ class PathResolver:
         self._arrive(cid)
 
     def _through_directory(self, block: Block) -> None:
-        node, message = read_node(block)
+        node, message = read_node(block, inside=self._shard is not None)
         if message.kind is Kind.HAMT_SHARD:
             depth = self._shard.depth if self._shard else 0
             shard = hamt.read_shard(node, message, depth, self._shard.fanout if self._shard else None)

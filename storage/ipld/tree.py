@@ -111,9 +111,9 @@ class TreeReader(Walk[TreeEvent]):
         if isinstance(context, FilePart):
             if block.cid.codec == RAW:
                 return _pieces(read_raw(context, block))
-            return _pieces(read_part(context, block, *read_node(block)))
+            return _pieces(read_part(context, block, *read_node(block, inside=True)))
         if isinstance(context, _Shard):
-            return self._entries(context.path, context.depth, *read_node(block), context.part)
+            return self._entries(context.path, context.depth, *read_node(block, inside=True), context.part)
         node_at: _Node = context
         if block.cid.codec == RAW:
             return _file(node_at.path, read_raw(FilePart(), block), UnixFS(Kind.FILE))

@@ -11,6 +11,7 @@ from shoal.storage.ipld.builder import Entry, FileBuilder, build_symlink
 from shoal.storage.ipld.dagpb import PBLink
 from shoal.storage.ipld.directory import DirectoryBuilder
 from shoal.storage.ipld.profile import UNIXFS_V0_2015, ImportProfile
+from shoal.storage.ipld.resolve import PathResolver, Resolution
 from shoal.storage.ipld.unixfs import Kind, UnixFS
 from shoal.storage.ipld.walk import T, Walk
 
@@ -88,6 +89,15 @@ def file_node(*sizes: int, data: bytes | None = None, filesize: int | None = Non
 
 def identity(data: bytes, codec: int = RAW) -> CID:
     return CID(1, codec, IDENTITY, data)
+
+
+def resolve(root: CID, path: str, shelf: Shelf) -> Resolution:
+    """Where ``path`` leads."""
+    resolver = PathResolver(root, path)
+    while resolver.result is None:
+        for block in shelf.fetch(resolver.wants()):
+            resolver.give(block)
+    return resolver.result
 
 
 def run_shuffled(walk: Walk[T], shelf: Shelf, rng: random.Random, observe=lambda outstanding: None) -> list[T]:
