@@ -146,7 +146,7 @@ def test_leaves_are_views_into_their_blocks() -> None:
     assert view.readonly
 
 
-def test_blocks_not_asked_for_are_ignored() -> None:
+def test_input_23_and_25_blocks_not_asked_for_or_again_are_ignored() -> None:
     shelf = Shelf()
     root, other = shelf.file(b"abc"), shelf.file(b"xyz")
     reader = FileReader(root.cid)
@@ -154,8 +154,8 @@ def test_blocks_not_asked_for_are_ignored() -> None:
     assert reader.wants() == [root.cid]
     reader.give(shelf.blocks[other.cid])
     assert (reader.take(), reader.done) == ([], False)
-    reader.give(shelf.blocks[root.cid])
-    reader.give(shelf.blocks[root.cid])
+    for _ in range(1000):
+        reader.give(shelf.blocks[root.cid])
     assert reader.take() == [b"abc"]
     assert reader.done
 
