@@ -133,7 +133,7 @@ class NodeApi:
         cid = self.resolve(path, timeout_s)
         yield from self._read(FileReader(cid, offset, length, READ_AHEAD_BYTES), timeout_s)
 
-    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes]:
+    def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         """A file or directory as a tar stream whose root entry bears the last name of ``path``."""
         cid = self.resolve(path, timeout_s)
         events = self._read(TreeReader(cid, READ_AHEAD_BYTES), timeout_s)
