@@ -52,6 +52,7 @@ class _Writer:
         self._file: int | None = None
         self._begun: FileBegin | None = None
         self._written = 0
+        self._made = False
 
     def close(self) -> None:
         """Close whatever is open."""
@@ -63,11 +64,12 @@ class _Writer:
 
     @property
     def complete(self) -> bool:
-        """Whether every directory and file that was begun has ended."""
-        return len(self._stack) == 1 and self._file is None
+        """Whether something was made, and every directory and file that was begun has ended."""
+        return self._made and len(self._stack) == 1 and self._file is None
 
     def write(self, event: TreeEvent) -> None:
         """Carry out one event."""
+        self._made = True
         if isinstance(event, FileData):
             self._write_data(event)
         elif isinstance(event, FileBegin):
