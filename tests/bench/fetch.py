@@ -39,7 +39,7 @@ class Result:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this table."""
-    parser.add_argument("--size", type=parse_size, default="100MiB", help="of the file (default %(default)s)")
+    parser.add_argument("--size", type=size, default="100MiB", help="of the file (default %(default)s)")
     parser.add_argument("--runs", type=positive, default=5, help="of each contestant (default %(default)s)")
     parser.add_argument(
         "--contestants", type=chosen, default=list(CONTESTANTS), help=f"some of {','.join(CONTESTANTS)} (default all)"
@@ -48,12 +48,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the file's random bytes (default %(default)s)")
 
 
+def size(text: str) -> int:
+    """Bytes."""
+    try:
+        return parse_size(text)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from None
+
+
 def positive(text: str) -> int:
     """A whole number from 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs: 1 or more")
+    return int(text)
 
 
 def chosen(text: str) -> list[str]:

@@ -139,6 +139,12 @@ def test_contestants_are_chosen_by_name() -> None:
         fetch.chosen("tcp,nobody")
 
 
+@pytest.mark.parametrize(("read", "text"), [(fetch.positive, "0"), (fetch.positive, "x"), (fetch.size, "4QiB")])
+def test_a_wrong_option_is_told_by_its_value(read: Callable[[str], int], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=text):
+        read(text)
+
+
 def test_the_machine_is_named(tmp_path: Path) -> None:
     facts = machine.describe(tmp_path)
     assert all(facts.values())
