@@ -40,7 +40,7 @@ def int32(value: int) -> int:
     return value - 2 * INT32_SIGN if value >= INT32_SIGN else value
 
 
-def fields(data: Part, numbers: Part, views: Part) -> Iterator[tuple[int, int, Part]]:
+def fields(data: Part, numbers: tuple[int, ...], views: tuple[int, ...]) -> Iterator[tuple[int, int, Part]]:
     """Each known field as (field number, value, b"") or (field number, 0, bytes of it).
 
     ``numbers`` are the field numbers that hold varints, ``views`` those that hold bytes.  A known field of another wire

@@ -80,7 +80,7 @@ def decode(frame: Part) -> WireMessage:
     presences: list[tuple[CID, bool]] = []
     blocks: list[tuple[bytes, Part]] = []
     skipped = pending = seen = 0
-    for number, value, part in fields(frame, b"\x05", b"\x01\x02\x03\x04"):
+    for number, value, part in fields(frame, (5,), (1, 2, 3, 4)):
         if number == 1:
             wantlist.read(bytes(part))  # bytes are quicker to index than a view, and the copy is short
         elif number == 5:
@@ -104,7 +104,7 @@ def decode(frame: Part) -> WireMessage:
 
 def _payload(body: Part) -> tuple[bytes, Part]:
     prefix, data = b"", body[:0]
-    for number, _, part in fields(body, b"", b"\x01\x02"):
+    for number, _, part in fields(body, (), (1, 2)):
         if number == 1:
             if len(part) > PREFIX_BYTES_MAX:
                 raise RemoteError(f"block prefix of {len(part)} bytes", "prefix")
@@ -116,7 +116,7 @@ def _payload(body: Part) -> tuple[bytes, Part]:
 
 def _presence(body: bytes) -> tuple[CID, bool] | None:
     raw, kind = b"", 0
-    for number, value, part in fields(body, b"\x02", b"\x01"):
+    for number, value, part in fields(body, (2,), (1,)):
         if number == 1:
             raw = bytes(part)
         else:
@@ -139,7 +139,7 @@ class _Wantlist:
         self.skipped = 0
 
     def read(self, body: bytes) -> None:
-        for number, value, part in fields(body, b"\x02", b"\x01"):
+        for number, value, part in fields(body, (2,), (1,)):
             if number == 2:
                 self.full = bool(value)
                 continue
@@ -151,7 +151,7 @@ class _Wantlist:
     def _entry(self, body: Part) -> None:
         raw: Part = b""
         priority, cancel, want_type, dont_have = 1, False, 0, False
-        for number, value, part in fields(body, b"\x02\x03\x04\x05", b"\x01"):
+        for number, value, part in fields(body, (2, 3, 4, 5), (1,)):
             if number == 1:
                 raw = part
             elif number == 2:
@@ -212,7 +212,10 @@ def block_cid(prefix: bytes, data: Part) -> CID:
     if length > CID_BYTES_MAX.value:
         raise RemoteError(f"digest of {length} bytes", "prefix")
     CID(version, codec, hash_code, bytes(length))  # refuses what we cannot check before it is computed
-    return CID(version, codec, hash_code, digest_of(hash_code, length, data))
+    digest = digest_of(hash_code, length, data)
+    if len(digest) != length:
+        raise RemoteError(f"identity block of {len(data)} bytes under a prefix for {length}", "prefix")
+    return CID(version, codec, hash_code, digest)
 
 
 # --- encode ----------------------------------------------------------------------------------------------
