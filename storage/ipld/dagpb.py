@@ -66,27 +66,29 @@ def _check_hash(raw: bytes) -> None:
     CID.from_bytes(raw)
 
 
+def _read_run(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """As ``read_bytes``, but at once for a length of one byte, which nearly all links have."""
+    if at < end and data[at] < 0x80:
+        stop = at + 1 + data[at]
+        if stop > end:
+            raise RemoteError("dag-pb field is cut short", "dag-pb")
+        return at + 1, stop
+    return read_bytes(data, at, end)
+
+
 def _read_link(data: bytes, at: int, end: int) -> PBLink:
     """The link whose message is ``data[at:end]``."""
     if at >= end or data[at] != LINK_HASH:
         raise RemoteError("dag-pb link without a Hash in front", "dag-pb")
-    # A length below 128 is one byte: nearly always so, and the general reader costs four times as much.
-    if at + 1 < end and data[at + 1] < 0x80:
-        start = at + 2
-        stop = start + data[at + 1]
-        if stop > end:
-            raise RemoteError("dag-pb Hash is cut short", "dag-pb")
-    else:
-        start, stop = read_bytes(data, at + 1, end)
-    raw = data[start:stop]
+    start, at = _read_run(data, at + 1, end)
+    raw = data[start:at]
     _check_hash(raw)
-    at = stop
     name: str | None = None
     tsize: int | None = None
     if at < end and data[at] == LINK_NAME:
-        start, at = read_bytes(data, at + 1, end)
+        start, at = _read_run(data, at + 1, end)
         try:
-            name = str(data[start:at], "utf-8") if at > start else ""
+            name = data[start:at].decode()
         except UnicodeDecodeError:
             raise RemoteError("dag-pb name is not UTF-8", "dag-pb") from None
     if at < end and data[at] == LINK_TSIZE:
@@ -111,7 +113,7 @@ def _read_links(raw: bytes, at: int) -> tuple[list[PBLink], int]:
             links.append(PBLink(v0 or v1, "", tsize))
             at = found.end()
         else:
-            start, at = read_bytes(raw, at + 1, end)
+            start, at = _read_run(raw, at + 1, end)
             links.append(_read_link(raw, start, at))
     return links, at
 
