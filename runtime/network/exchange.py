@@ -21,7 +21,6 @@ from shoal.runtime.network.connections import Connections, Link
 from shoal.runtime.network.framing import Piece
 from shoal.runtime.network.negotiation import choose
 from shoal.runtime.network.opening import broken, drop, open_stream
-from shoal.runtime.network.quic import guard_stream
 from shoal.runtime.network.state import State
 from shoal.runtime.network.streams import FramedStream
 
@@ -79,7 +78,8 @@ class Exchange:
             with link.scope():
                 await self._handle(stream)
         except RemoteError as fault:
-            self._state.events.remote_fault(link.row.peer, fault.code, str(fault))
+            if fault.code != "reset":  # to change one's mind breaks no rule
+                self._state.events.remote_fault(link.row.peer, fault.code, str(fault))
             await drop(stream)
         except Exception as fault:
             log.warning("a %s stream of %s failed", stream.get_protocol(), link.row.peer, exc_info=fault)
@@ -88,7 +88,6 @@ class Exchange:
             link.inbound -= 1
 
     async def _handle(self, stream: NetStream) -> None:
-        guard_stream(stream.muxed_stream)
         with trio.move_on_after(self._state.config.negotiate_timeout_s) as scope:
             try:
                 protocol = TProtocol(await choose(stream, self._host.multiselect.handlers))

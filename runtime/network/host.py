@@ -72,6 +72,9 @@ class NodeSwarm(Swarm):
         maddr: Multiaddr,
         failure_event: SwarmEvent,  # noqa: ARG002  # metrics of py-libp2p, which nobody collects
     ) -> None:
+        if isinstance(read_write_closer, IMuxedConn):
+            await self._hold_multiplexed(read_write_closer)
+            return
         guard = GuardedConnection(read_write_closer, is_initiator=False, write_timeout_s=self.config.write_timeout_s)
         try:
             if not self.admit(guard.addr):
@@ -85,6 +88,15 @@ class NodeSwarm(Swarm):
             log.debug("inbound connection from %s: %r", guard.addr, fault)
         finally:
             guard.abort()
+
+    async def _hold_multiplexed(self, muxed: IMuxedConn) -> None:
+        """A connection that comes multiplexed (QUIC); its listener has asked ``admit``."""
+        try:
+            conn = await self.add_conn(muxed, direction="inbound")
+            await conn.event_closed.wait()
+        except Exception as fault:
+            log.debug("inbound connection of %s: %r", muxed.peer_id, fault)
+            await muxed.close()
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         _contain(muxed_conn)

@@ -15,7 +15,6 @@ from libp2p.network.stream.net_stream import NetStream
 from shoal.messages.errors import RemoteError
 from shoal.runtime.network.connections import Link
 from shoal.runtime.network.negotiation import propose
-from shoal.runtime.network.quic import guard_stream
 from shoal.runtime.network.state import State
 
 log = logging.getLogger(__name__)
@@ -52,7 +51,6 @@ async def _create(state: State, link: Link) -> NetStream:
         except Exception as fault:
             outcome.append(fault)
         else:
-            guard_stream(stream.muxed_stream)
             outcome.append(stream)
             if not wanted:
                 await drop(stream)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 from aioquic.quic.connection import QuicConnection
-from libp2p.abc import IMuxedStream
 from libp2p.crypto.keys import PrivateKey
 from libp2p.custom_types import TQUICConnHandlerFn
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF
+from libp2p.transport.quic import connection
 from libp2p.transport.quic.config import QUICTransportConfig
+from libp2p.transport.quic.exceptions import QUICStreamClosedError
 from libp2p.transport.quic.listener import QUICListener, QUICPacketInfo
-from libp2p.transport.quic.stream import QUICStream
+from libp2p.transport.quic.stream import QUICStream, StreamState
 from libp2p.transport.quic.transport import QUICTransport
 
 from shoal.messages.limits import QUIC_UNREAD_MAX
@@ -56,6 +58,7 @@ class AdmittingTransport(QUICTransport):
 
 def quic_transport(key: PrivateKey, admit: Admit) -> AdmittingTransport:
     """The QUIC transport of a host with this key."""
+    tune()
     config = QUICTransportConfig(
         enable_draft29=False,
         STREAM_READ_TIMEOUT=NEVER_S,
@@ -72,21 +75,41 @@ def quic_addr(remote: tuple[str, int]) -> str:
     return f"/ip6/{host}/udp/{port}/quic-v1" if ":" in host else f"/ip4/{host}/udp/{port}/quic-v1"
 
 
-def guard_stream(stream: IMuxedStream) -> None:
-    """Reset a QUIC stream whose buffer overflows.
+class GuardedQUICStream(QUICStream):
+    """py-libp2p's stream without three faults, each of which loses data or breaks what Kubo does.
 
-    aioquic widens the peer's window as bytes arrive, read or not, and py-libp2p drops what its buffer has no room
-    for: the stream would go on with a hole in it.
+    * Bytes that its buffer has no room for are dropped, with the rest of the stream going on: aioquic widens the
+      peer's window as bytes arrive, read or not.  Here the stream is reset.
+    * STOP_SENDING, by which the peer says that it reads no more, is taken for the end of both directions.  Kubo sends
+      it as soon as it has what it needs (identify, and each bitswap message), before its own bytes have been read.
+    * Once both directions have ended, the end of the stream is reported as a broken stream.
     """
-    if not isinstance(stream, QUICStream):
-        return
-    receive = stream.handle_data_received
 
-    async def receive_whole(data: bytes, end_stream: bool) -> None:
-        if len(stream._receive_buffer) + len(data) > stream.MAX_RECEIVE_BUFFER_SIZE:
-            await stream.reset()
-            await stream.handle_reset(0)
+    _peer_finished = False
+
+    async def handle_data_received(self, data: bytes, end_stream: bool) -> None:
+        if len(self._receive_buffer) + len(data) > self.MAX_RECEIVE_BUFFER_SIZE:
+            await self.reset()
+            await self.handle_reset(0)
             return
-        await receive(data, end_stream)
+        self._peer_finished = self._peer_finished or end_stream
+        await super().handle_data_received(data, end_stream)
 
-    vars(stream)["handle_data_received"] = receive_whole
+    async def handle_stop_sending(self, error_code: int) -> None:
+        state = self._state
+        await super().handle_stop_sending(error_code)
+        if state == StreamState.OPEN:
+            self._state = StreamState.WRITE_CLOSED
+
+    async def read(self, n: int | None = None) -> bytes:
+        try:
+            return await super().read(n)
+        except QUICStreamClosedError:
+            if self._peer_finished and not self.is_reset():
+                raise MuxedStreamEOF("the peer has ended the stream") from None
+            raise
+
+
+def tune() -> None:
+    """Have py-libp2p make its QUIC streams of the class above.  Idempotent; for the whole process."""
+    vars(connection)["QUICStream"] = GuardedQUICStream
