@@ -327,8 +327,8 @@ class Core:
 
     def _is_overdue(self, child: Child, now: float) -> bool:
         if child.state is State.STARTING:
-            return now - child.since >= child.spec.start_s
-        return child.state is State.STOPPING and now - child.since >= child.spec.stop_s
+            return now >= child.since + child.spec.start_s
+        return child.state is State.STOPPING and now >= child.since + child.spec.stop_s
 
     def _give_up_on(self, child: Child, now: float) -> list[Action]:
         name, generation = child.spec.name, child.generation
