@@ -23,9 +23,9 @@ _SECONDS: Final[dict[str, float]] = {
     "m": 60.0,
     "h": 3600.0,
 }
-_DURATION_PART: Final = re.compile(r"(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(ns|us|µs|μs|ms|s|m|h)")
+_DURATION_PART: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(ns|us|µs|μs|ms|s|m|h)")
 _DURATION: Final = re.compile(f"(?:{_DURATION_PART.pattern})+")
-_INTEGER: Final = re.compile(r"-?\d{1,19}")
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 # What Go's strconv.ParseBool takes; a flag without a value is true.
 _TRUE: Final = ("", "1", "t", "T", "true", "TRUE", "True")
 _FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")

@@ -165,6 +165,7 @@ class _Exchange:
         self._pipe = BodyPipe()
         self._body_done = trio.Event()
         self._started = False
+        self._finishing = False
         query = scope["query_string"].decode("latin-1")
         headers = dict(scope["headers"])
         arguments = Arguments(parse_qsl(query, keep_blank_values=True, encoding="utf-8", errors="replace"))
@@ -192,7 +193,8 @@ class _Exchange:
                 return
             if message["type"] == "http.disconnect":
                 self._pipe.fail(Unavailable("the client has gone"))
-                whole.cancel()
+                if not self._finishing:
+                    whole.cancel()
                 return
             if data := message.get("body"):
                 await self._pipe.put(data)
@@ -214,9 +216,8 @@ class _Exchange:
     async def _whole(self) -> None:
         value = await in_thread(self._edge.limiter, self._command.run, self._call)
         body = value if isinstance(value, bytes) else _line(value)
-        self._pipe.discard()
         await self._start(200, [(b"content-length", b"%d" % len(body))])
-        await self._send({"type": "http.response.body", "body": body})
+        await self._finish(body)
 
     async def _stream(self) -> None:
         lines = self._command.form is Form.LINES
@@ -228,6 +229,8 @@ class _Exchange:
         held_size = 0
         try:
             while (batch := await puller.pull()) is not None:
+                if puller.fault is not None and not self._started and not lines:
+                    raise puller.fault  # nothing is sent yet: an honest status is worth more than a few bytes
                 pieces = [_line(item) for item in batch] if lines else batch
                 held += pieces
                 held_size += sum(len(piece) for piece in pieces)
@@ -235,8 +238,7 @@ class _Exchange:
                     await self._send_piece(b"".join(held) if len(held) > 1 else held[0])
                     held, held_size = [], 0
             await self._send_piece(b"".join(held))
-            self._pipe.discard()
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._finish(b"")
         finally:
             await puller.close()
 
@@ -262,9 +264,21 @@ class _Exchange:
             await self._break_off()
             return
         await self._start(errors.status_of(error), [(b"content-length", b"%d" % len(body))])
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._finish(body)
+
+    async def _finish(self, body: bytes) -> None:
+        """Send the last of the answer, but hear the client out for a while before the end: a server that closes on
+        one who still sends resets the connection, and with it the answer.
+
+        At the end hypercorn reports the client as gone, whether it is or not, while it makes the connection ready for
+        the next request: that must not be cancelled.
+        """
+        self._pipe.discard()
+        if body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
         with trio.move_on_after(HTTP_DRAIN_S.value):
             await self._body_done.wait()
+        self._finishing = True
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _break_off(self) -> None:
@@ -289,16 +303,23 @@ async def send_plain(
     """A short answer that does not care for the request's body.
 
     The body is taken and thrown away meanwhile: hypercorn waits for ever to tell an application that does not
-    listen that its client has gone.
+    listen that its client has gone.  See also ``_Exchange._finish``.
     """
     fields = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)), *headers]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_throw_away, receive)
+        done = trio.Event()
+        nursery.start_soon(_throw_away, receive, done)
         await send({"type": "http.response.start", "status": status, "headers": fields})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        with trio.move_on_after(HTTP_DRAIN_S.value):
+            await done.wait()
+        await send({"type": "http.response.body", "body": b""})
         nursery.cancel_scope.cancel()
 
 
-async def _throw_away(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _throw_away(receive: Receive, done: trio.Event) -> None:
+    """Take what comes until the client is gone; ``done``: the body is complete."""
+    while (message := await receive())["type"] != "http.disconnect":
+        if not message.get("more_body", False):
+            done.set()
+    done.set()

@@ -47,6 +47,8 @@ class Puller(Generic[T]):
         self._running = threading.Lock()
         self._iterator: Iterator[T] | None = None
         self._abandoned = False
+        self.fault: Exception | None = None
+        """What the source raised behind the items that were pulled last; the next pull raises it."""
 
     async def pull(self) -> list[T] | None:
         """The next items: one, or as many as come at once up to ``batch`` by weight.  None at the end.
@@ -74,6 +76,8 @@ class Puller(Generic[T]):
         """One batch.  With ``_running`` held."""
         if self._abandoned:
             return None
+        if self.fault is not None:
+            raise self.fault
         if self._iterator is None:
             self._iterator = iter(self._source())
         items: list[T] = []
@@ -84,6 +88,11 @@ class Puller(Generic[T]):
                 item = next(self._iterator)
             except StopIteration:
                 return items or None
+            except Exception as fault:
+                if not items:
+                    raise
+                self.fault = fault
+                return items
             items.append(item)
             weight += self._weigh(item)
             if self._abandoned or weight >= self._batch or time.monotonic() - before > AT_ONCE_S:

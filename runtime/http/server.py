@@ -69,6 +69,14 @@ def shown_address(name: Any) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class _Connection(TCPServer):
+    """hypercorn's server of one connection, which lingers as an idle one for seconds after its client has closed it."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 class HttpServer:
     """The API of one node.  ``start`` and ``stop`` once each, from any thread."""
 
@@ -153,7 +161,7 @@ class HttpServer:
             self._connections.add(stream)
             try:
                 state = ConnectionState(LifespanState({CONNECTION: stream}))
-                await TCPServer(framework, hypercorn, context, state, cast(Any, stream))
+                await _Connection(framework, hypercorn, context, state, cast(Any, stream))
             except* (trio.ClosedResourceError, trio.BrokenResourceError):
                 pass  # broken off
             except* Exception:
