@@ -229,7 +229,7 @@ class _Exchange:
         held_size = 0
         try:
             while (batch := await puller.pull()) is not None:
-                if puller.fault is not None and not self._started and not lines:
+                if puller.fault is not None and not self._started:
                     raise puller.fault  # nothing is sent yet: an honest status is worth more than a few bytes
                 pieces = [_line(item) for item in batch] if lines else batch
                 held += pieces

@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 import threading
-from functools import partial
 from typing import Any, Final, cast
 
 import trio
@@ -148,7 +147,7 @@ class HttpServer:
             connections.cancel_scope.cancel()
 
     def _connection_handler(self, app: ASGIApp, context: WorkerContext) -> Any:
-        """What serves one accepted socket."""
+        """What serves one accepted connection, and strikes it off in the end."""
         hypercorn = HypercornConfig()
         hypercorn.errorlog = logging.getLogger("shoal.http.hypercorn")
         hypercorn.include_server_header = False
@@ -156,9 +155,7 @@ class HttpServer:
         hypercorn.keep_alive_timeout = HTTP_IDLE_S.value
         framework = wrap_app(cast(Any, app), hypercorn.wsgi_max_body_size, "asgi")
 
-        async def serve(sock: trio.socket.SocketType) -> None:
-            stream = BoundedStream(trio.SocketStream(sock))
-            self._connections.add(stream)
+        async def serve(stream: BoundedStream) -> None:
             try:
                 state = ConnectionState(LifespanState({CONNECTION: stream}))
                 await _Connection(framework, hypercorn, context, state, cast(Any, stream))
@@ -184,5 +181,6 @@ class HttpServer:
                 log.warning("cannot accept a connection: %s", fault)
                 await trio.sleep(ACCEPT_PAUSE_S)
                 continue
-            connections.start_soon(partial(serve, sock))
-            await trio.lowlevel.checkpoint()  # let it count itself
+            stream = BoundedStream(trio.SocketStream(sock))
+            self._connections.add(stream)
+            connections.start_soon(serve, stream)

@@ -79,7 +79,11 @@ def test_an_http_1_0_client_is_not_left_with_a_short_body_either(api: str, backe
 
 
 def test_lines_that_break_off_say_why_in_the_last(api: str, backend: DictBackend) -> None:
-    backend.pings = []
+    def slow(peer: str, timeout_s: float) -> float:
+        time.sleep(0.01)  # the line before is sent without it
+        raise NotFound("no answer")
+
+    backend.ping = slow  # type: ignore[method-assign]  # one that takes a moment to fail
     peer = backend.swarm_peers()[0].peer
     connection = http.client.HTTPConnection(api, timeout=WAIT_S)
     connection.request("POST", f"/api/v0/ping?arg={peer}&count=1")
@@ -191,8 +195,12 @@ def test_a_refused_upload_is_answered_however_large_it_is(api: str) -> None:
     assert request(api, "/api/v0/id", body=b"x" * 8_000_000).status == 200
 
 
-def test_lines_are_held_until_the_upload_is_complete_so_that_errors_have_a_status(api: str) -> None:
-    upload = multipart(part(b"good", "a"), part(b"bad", "../b"))
+def test_lines_are_held_while_the_upload_lasts_so_that_errors_have_a_status(api: str) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(256):
+            yield b"x" * 65536
+
+    upload = multipart(part(b"good", "a"), part(b"bad", "../b"), part(endless(), "c"))
     assert rpc(api, "add", upload=upload).status == 400
 
 
