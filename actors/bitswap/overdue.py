@@ -106,10 +106,10 @@ def _endgame(seeker: Seeker, slow: Source, now: float) -> None:
 
 def rebroadcast(seeker: Seeker, session: Session, now: float) -> None:
     """When it is time, everything that nobody had is searched for again, from the beginning."""
-    if not session.rebroadcast_at:
-        hopeful = any(seeker.wants[cid].timed_out for cid in islice(session.exhausted, SAMPLE))
-        base = RETRY_S if hopeful else REBROADCAST_S
-        wait = min(base * 2**session.rebroadcasts, REBROADCAST_MAX_S)
+    hopeful = any(seeker.wants[cid].timed_out for cid in islice(session.exhausted, SAMPLE))
+    wait = min((RETRY_S if hopeful else REBROADCAST_S) * 2**session.rebroadcasts, REBROADCAST_MAX_S)
+    # A promise broken since the time was set brings it forward.
+    if not session.rebroadcast_at or session.rebroadcast_at > now + 1.25 * wait:
         session.rebroadcast_at = now + wait * seeker.rng.uniform(0.75, 1.25)
     elif now >= session.rebroadcast_at:
         session.rebroadcast_at = 0.0

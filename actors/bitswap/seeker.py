@@ -156,6 +156,8 @@ class Seeker:
         if peer not in self.sources and len(self.sources) < PEERS_SPOKEN_MAX.value:
             self.sources[peer] = Source(peer, now)
             self._new[peer] = None
+            for want in self.wants.values():
+                want.timed_out.pop(peer, None)  # what it did not send over its last connection it may send over this
 
     def peer_disconnected(self, peer: str) -> None:
         """Nothing more is asked of it; what it was asked goes to others."""
