@@ -157,6 +157,13 @@ def test_broken_archives_are_refused(data: bytes) -> None:
         read(data, 1)
 
 
+def test_nothing_is_read_past_the_end_of_a_v2s_data() -> None:
+    # The data ends within the section; what follows would complete it.
+    data = PRAGMA_V2 + struct.pack("<16xQQQ", 51, len(HEADER) + 10, 0) + HEADER + SECTION
+    with pytest.raises(RemoteError, match="past the end"):
+        CarDecoder().feed(data)
+
+
 def test_input_24_blocks_of_two_mebibytes_and_one_byte_more() -> None:
     fits = bytes(BLOCK_BYTES_MAX.value)
     block = Block(CID.of(fits), fits)

@@ -51,7 +51,7 @@ def test_each_block_once_in_order(made: tuple[Shelf, CID], window: int, rng: ran
     expected = list(first_visits(root, shelf, set()))
     walker = DagWalker(root, window)
     assert [block.cid for block in run_shuffled(walker, shelf, rng)] == expected
-    assert (walker._held, walker._blocks, walker._inner_asked, walker._waiting) == (0, 0, 0, {})
+    assert (walker._held, walker._blocks, walker._inner_asked, walker._open, walker._waiting) == (0, 0, 0, 0, {})
 
 
 def test_a_file_and_a_directory() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, RAW
 from shoal.messages.errors import BadInput, NotFound, RemoteError
 from shoal.messages.limits import FILE_DEPTH_MAX, MIB, WALK_BLOCKS_MAX
-from shoal.storage.ipld import dagpb
+from shoal.storage.ipld import dagpb, protobuf, unixfs
 from shoal.storage.ipld.faults import NotAFile, UnknownCodec
 from shoal.storage.ipld.profile import UNIXFS_V0_2015, UNIXFS_V1_2025
 from shoal.storage.ipld.reader import FileReader, drive
@@ -57,7 +57,7 @@ def test_every_range_in_any_order_within_the_window(
             out += b"".join(reader.take())
     assert out == data[offset:][: size if length is None else length]
     assert reader.size == size
-    assert (reader._held, reader._blocks, reader._inner_asked, reader._waiting) == (0, 0, 0, {})
+    assert (reader._held, reader._blocks, reader._inner_asked, reader._open, reader._waiting) == (0, 0, 0, 0, {})
 
 
 def leaf_bytes(slot: Slot, shelf: Shelf) -> int:
@@ -144,6 +144,16 @@ def test_leaves_are_views_into_their_blocks() -> None:
     (view,) = drive(FileReader(root.cid), shelf.fetch)
     assert view.obj is shelf.blocks[root.cid].data.obj
     assert view.readonly
+
+
+def test_a_few_bytes_do_not_keep_a_whole_block() -> None:
+    # A field that nobody knows, of a mebibyte, beside three bytes of data.
+    shelf = Shelf()
+    padding = b"\x7a" + protobuf.encode_varint(MIB) + bytes(MIB)
+    root = shelf.raw_node(dagpb.encode((), unixfs.encode(UnixFS(Kind.FILE, b"abc", 3)) + padding))
+    (view,) = drive(FileReader(root), shelf.fetch)
+    assert view == b"abc"
+    assert view.obj is not shelf.blocks[root].data.obj
 
 
 def test_input_23_and_25_blocks_not_asked_for_or_again_are_ignored() -> None:

@@ -93,7 +93,7 @@ def test_what_is_built_is_told(tree: object, profile: ImportProfile, window: int
     shuffled = run_shuffled(reader, shelf, rng)
     assert gather(shuffled) == tree
     assert gather(list(drive(TreeReader(root.cid), shelf.fetch))) == tree
-    assert (reader._held, reader._blocks, reader._inner_asked, reader._waiting) == (0, 0, 0, {})
+    assert (reader._held, reader._blocks, reader._inner_asked, reader._open, reader._waiting) == (0, 0, 0, 0, {})
 
 
 def test_a_tree_in_order() -> None:
