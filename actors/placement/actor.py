@@ -7,6 +7,7 @@ time: tier requests are repeated until their deadline, wants are sent again when
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Final
 
@@ -22,7 +23,6 @@ from shoal.messages.envelope import Envelope
 from shoal.messages.replies import Failed, Overloaded, Refused
 
 MEMORY, DISK = "memory", "disk"
-ACKNOWLEDGE_S: Final = 10.0  # seconds for the wantlist to take a want
 SWEEP_S: Final = 1.0  # seconds between looks for overdue requests, while there are requests
 OVERDUE_GRACE_S: Final = 1.0  # seconds that the wantlist has to say first, with its better text, why a want failed
 
@@ -118,7 +118,6 @@ class PlacementActor(Actor):
             answered,
             deadline=envelope.deadline,
             priority=envelope.priority,
-            timeout_s=ACKNOWLEDGE_S,
         )
 
     @handles(blocks.CancelGet)
@@ -146,12 +145,15 @@ class PlacementActor(Actor):
 
     @handles(blocks.BlocksFetched)
     def on_fetched(self, message: blocks.BlocksFetched, _: Envelope) -> None:
-        """Blocks from a peer: stored, then handed to whoever waits.  The deadline is that of the last who waits."""
+        """Blocks from a peer: stored, then handed to whoever waits.  The deadline is that of the last who waits.
+
+        They are stored also when nobody waits: after a restart of this actor the askers may not have asked again yet,
+        while the wantlist and bitswap still wait to hear that the block is in the store.
+        """
         waiting = [number for block in message.blocks for number in self.gets.waiting_for(block.cid)]
-        deadline = max((self.gets.open[number].envelope.deadline for number in waiting), default=self.ctx.now())
+        deadline = max((self.gets.open[number].envelope.deadline for number in waiting), default=math.inf)
         if not waiting:
-            self.ctx.count("fetched_too_late")
-            return
+            self.ctx.count("fetched_for_nobody")
 
         def stored(reply: Message) -> None:
             if isinstance(reply, tiers.TierStored):
