@@ -23,6 +23,7 @@ from typing import Final
 from shoal.actors.bitswap.demand import Demand
 from shoal.actors.bitswap.partner import Frame, Partner, PeerWant, State, Work, wanted
 from shoal.actors.bitswap.turns import Turns
+from shoal.actors.bitswap.victims import Victims
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
@@ -85,14 +86,10 @@ class Ledger:
         if len(partner.wants) < self._cap():
             partner.wants[want.cid] = row
             self._wait(partner, row)
-        else:
+        elif len(partner.overflow) < WANTS_PER_PEER_MAX.value:
             partner.overflow[want.cid] = row
-            if len(partner.overflow) > WANTS_PER_PEER_MAX.value:
-                least = min(partner.overflow.values(), key=lambda one: one.priority)
-                del partner.overflow[least.cid]
-                partner.to_look.pop(least.cid, None)
-                if least is row:
-                    return
+        else:
+            return  # so many beyond the cap that the store cannot be asked about them at once
         partner.to_look[want.cid] = None
 
     def _renew(self, partner: Partner, row: PeerWant, want: WireWant) -> None:
@@ -161,13 +158,19 @@ class Ledger:
         if partner is None:
             return
         partner.looking = False
+        extra: list[PeerWant] = []
         for cid, size in zip(cids, sizes, strict=True):
             row = partner.wants.get(cid)
             if row is not None:
                 if row.state is State.LOOKUP:
                     self._place(partner, row, size)
             elif (row := partner.overflow.pop(cid, None)) is not None:
-                self._replace(partner, row, size)
+                row.size = size
+                extra.append(row)
+        if extra:
+            victims = Victims(partner)
+            for row in sorted(extra, key=lambda one: -one.priority):
+                self._replace(partner, row, victims)
         self._settle(partner, now)
 
     def lookup_failed(self, peer: str, cids: Iterable[CID], now: float) -> None:
@@ -205,19 +208,18 @@ class Ledger:
             row.shown = True
             self.demand.begin(partner.peer, row.cid, row.priority)
 
-    def _replace(self, partner: Partner, row: PeerWant, size: int) -> None:
+    def _replace(self, partner: Partner, row: PeerWant, victims: Victims) -> None:
         """A want beyond the cap, looked up: let it in for a lesser one, or turn it away."""
         if len(partner.wants) >= self._cap():
-            absent = partner.lowest(State.ABSENT)
-            lesser = absent if size >= 0 and absent is not None else partner.lowest()
-            if lesser is None or (lesser.priority >= row.priority and not (lesser is absent and size >= 0)):
-                if size < 0:
-                    self._deny(partner, row.cid, row.dont_have)
+            victim = victims.for_want(row)
+            if victim is None:
+                self._deny(partner, row.cid, row.dont_have and row.size < 0)
                 return
-            self._drop(partner, lesser.cid)
+            self._drop(partner, victim.cid)
         partner.wants[row.cid] = row
         self._wait(partner, row)
-        self._place(partner, row, size)
+        self._place(partner, row, row.size)
+        victims.add(row)
 
     # --- serving -------------------------------------------------------------------------------------
 

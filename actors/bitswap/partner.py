@@ -129,15 +129,6 @@ class Partner:
         """Whether nothing is left that this row is needed for."""
         return not (self.wants or self.overflow or self.denials or self.frames or self.outstanding)
 
-    def lowest(self, state: State | None = None) -> PeerWant | None:
-        """The least urgent want (of ``state``) that could make room; never one that is being sent."""
-        rows = [
-            want
-            for want in self.wants.values()
-            if want.state is not State.SENDING and (state is None or want.state is state)
-        ]
-        return min(rows, key=lambda want: want.priority, default=None)
-
     def enqueue(self, want: PeerWant) -> None:
         """The want can be answered."""
         if want.state is not State.QUEUED and want.by_block:
