@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from shoal.tests.support.kubo import Kubo, KuboFactory, KuboOptions, why_unavailable
+from shoal.tests.support.shoal import Shoal, ShoalFactory
 
 STATIC_CHECKS_FAILED = "SHOAL_STATIC_CHECKS_FAILED"
 """Set by bin/test to the names of the static checks that failed before pytest began."""
@@ -22,23 +23,43 @@ hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True,
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
-@pytest.fixture
-def kubo(tmp_path: Path) -> Iterator[KuboFactory]:
-    """A factory: ``kubo(security="tls", quic=False)`` starts a real Kubo with those ``KuboOptions``.
-
-    Each has a repo of its own, or the one given as ``repo=``.  All are killed when the test ends.
-    """
+@pytest.fixture(scope="session")
+def kubo_available() -> None:
+    """Skips the test where no Kubo can run; in CI it fails."""
     reason = why_unavailable()
     if reason is not None:
         if os.environ.get("CI"):
             pytest.fail(f"interop tests must run in CI: {reason}")
         pytest.skip(f"NOT TESTED AGAINST KUBO: {reason}")
+
+
+@pytest.fixture
+def kubo(kubo_available: None, tmp_path: Path) -> Iterator[KuboFactory]:
+    """A factory: ``kubo(security="tls", quic=False)`` starts a real Kubo with those ``KuboOptions``.
+
+    Each has a repo of its own, or the one given as ``repo=``.  All are killed when the test ends.
+    """
     numbers = itertools.count()
     with ExitStack() as stack:
 
         def start(*, repo: Path | None = None, **options: Any) -> Kubo:
             folder = repo or tmp_path / f"kubo-{next(numbers)}"
             return stack.enter_context(Kubo.start(folder, KuboOptions(**options)))
+
+        yield start
+
+
+@pytest.fixture
+def shoal(tmp_path: Path) -> Iterator[ShoalFactory]:
+    """A factory: ``shoal(role="leecher")`` runs ``bin/run-node`` with those arguments of ``Shoal.start``.
+
+    Each has a repo of its own, or the one given as ``repo=``.  All are killed when the test ends.
+    """
+    numbers = itertools.count()
+    with ExitStack() as stack:
+
+        def start(*, repo: Path | None = None, **arguments: Any) -> Shoal:
+            return stack.enter_context(Shoal.start(repo or tmp_path / f"shoal-{next(numbers)}", **arguments))
 
         yield start
 
