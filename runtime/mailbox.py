@@ -138,7 +138,10 @@ class Mailbox:
             wake()
 
     def close(self) -> tuple[Envelope, ...]:
-        """Take no more; the envelopes that waited, oldest first.  Pykka's askers among them are told."""
+        """Take no more; the envelopes that waited, oldest first.  Pykka's askers among them are told.
+
+        An owner that still comes for more is told to stop.
+        """
         with self._lock:
             if self.closed:
                 return ()
@@ -148,6 +151,9 @@ class Mailbox:
             self._data.clear()
             self._counts = [0, 0, 0]
             self.bytes = 0
+            wake = self._note_arrival()
+        if wake is not None:
+            wake()
         for item in left:
             if isinstance(item, PykkaEnvelope):
                 _answer_dead(item, "stopped before handling the message")
@@ -171,6 +177,8 @@ class Mailbox:
         """Pykka's way in: the next item, waited for."""
         with self._lock:
             while (item := self._take()) is None:
+                if self.closed:  # by who gave its owner up: all that is left to do is to end
+                    return PykkaEnvelope(_ActorStop())
                 due = self.timers.next_due()
                 wait_s = WAIT_MAX_S if due is None else min(WAIT_MAX_S, due - self._clock.monotonic())
                 self._idle = True
@@ -181,7 +189,9 @@ class Mailbox:
     def take_wrapped(self) -> PykkaEnvelope[Any] | None:
         """``take`` for who goes on through pykka's ``_handle_receive``."""
         item = self.take()
-        return None if item is None else _wrapped(item)
+        if item is None:
+            return PykkaEnvelope(_ActorStop()) if self.closed else None
+        return _wrapped(item)
 
     def next_due_in(self) -> float:
         """Seconds until the next timer, infinity without one."""
@@ -201,7 +211,7 @@ class Mailbox:
     def arm(self) -> bool:
         """Ask to be woken by the next arrival.  False when something waits already: take that first."""
         with self._lock:
-            self._idle = not self._control and not self._data
+            self._idle = not self.closed and not self._control and not self._data
             return self._idle
 
     def empty(self) -> bool:
@@ -211,7 +221,7 @@ class Mailbox:
     def is_due(self) -> bool:
         """Whether ``take`` would give something now."""
         due = self.timers.next_due()
-        return not self.empty() or (due is not None and due <= self._clock.monotonic())
+        return self.closed or not self.empty() or (due is not None and due <= self._clock.monotonic())
 
     # --- with the lock held ------------------------------------------------------------------------
 
