@@ -154,6 +154,7 @@ class Chooser:
                 asked = True
             elif not self.probe(want, source) and source.presences:
                 want.tried.add(source.peer)  # its wantlist is full, or an older question is unanswered
+                source.passed_over = True
         want.next_round = self.now + ROUND_S * self.rng.uniform(0.75, 1.25)
         if want.asks:
             return

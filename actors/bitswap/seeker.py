@@ -192,6 +192,8 @@ class Seeker:
                 want = self.wants.get(cid)
                 if want is not None:
                     want.tried.discard(peer)
+                    if cid not in source.told:
+                        want.asked.discard(peer)
                     self.reconsider(want)
 
     def stream_lost(self, peer: str) -> None:
@@ -202,7 +204,8 @@ class Seeker:
 
     def _forget(self, source: Source) -> None:
         peer = source.peer
-        for cid in {*source.told, *source.outbox, *source.asks, *source.probes}:
+        known = {*source.told, *source.outbox, *source.asks, *source.probes}
+        for cid in list(self.wants) if source.passed_over else known:
             want = self.wants.get(cid)
             if want is None:
                 continue
@@ -237,6 +240,7 @@ class Seeker:
             del self.recent[next(iter(self.recent))]
         self._withdraw(want, now, peer)
         want.haves.clear()
+        want.begin_again()
         move(want, Phase.ARRIVED)
         want.size, want.arrived_at = size, now
         self.arrived[cid] = None

@@ -55,6 +55,7 @@ class Source:
         self.outbox: dict[CID, tuple[Say, int]] = {}
         self.lazy: dict[CID, None] = {}
         self.lazy_since = now
+        self.passed_over = False  # some want has counted it as tried without telling it
         self.full = False  # the next message carries the whole wantlist
         self.in_flight = 0  # bytes
         self.delivered = 0  # bytes, ever
@@ -200,8 +201,9 @@ class Source:
 
     def start_over(self, priority_of: dict[CID, int]) -> None:
         """The stream is new: say everything that is still wanted again, as the whole wantlist."""
-        self.outbox = {cid: (Say.BLOCK, priority_of.get(cid, 1)) for cid in self.asks}
-        self.outbox.update({cid: (Say.HAVE, priority_of.get(cid, 1)) for cid in self.probes})
+        over = {cid for cid, (say, _) in self.outbox.items() if say is Say.CANCEL} | self.lazy.keys()
+        wanted = [cid for cid in {**self.told, **self.outbox} if cid not in over]
+        self.outbox = {cid: (Say.BLOCK if cid in self.asks else Say.HAVE, priority_of.get(cid, 1)) for cid in wanted}
         self.told.clear()
         self.lazy.clear()
         self.full = bool(self.outbox)
