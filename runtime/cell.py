@@ -141,6 +141,11 @@ class Cell:
         self.ended = True
         self._dropped = self._unbind()
 
+    @property
+    def actor(self) -> Actor | None:
+        """The actor while it runs: for the simulation's invariants, on this one thread; never for other actors."""
+        return self._actor
+
     def stop_actor(self) -> None:
         """Second half: the actor's own ``on_stop``."""
         actor, self._actor = self._actor, None

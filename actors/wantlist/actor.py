@@ -39,9 +39,11 @@ class WantlistActor(Actor):
         if not self.ours.has_room(len(message.cids)):
             self.ctx.reply(envelope, Overloaded(envelope.kind, self.NAME))
             return
-        fresh = self.ours.want(message.cids, message.session, envelope.priority, envelope.deadline)
+        self.ours.want(message.cids, message.session, envelope.priority, envelope.deadline)
         self.ctx.reply(envelope, Done())
-        self._seek(fresh, message.session, envelope.priority, envelope.deadline)
+        # Those that are not new too: after a restart of this actor, bitswap may have been told of them before it heard
+        # of the restart, at which it forgets everything; placement then tells all of them again.
+        self._seek(list(message.cids), message.session, envelope.priority, envelope.deadline)
         self._tick_later()
 
     @handles(wants.CancelWants)
@@ -99,7 +101,7 @@ class WantlistActor(Actor):
 
     @handles(lifecycle.ActorRestarted)
     def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
-        """A new bitswap is told everything.  A new placement is asked the same again by its askers, so its wants stay."""
+        """A new bitswap is told everything.  A new placement is asked the same again: its wants stay."""
         if message.name == "bitswap":
             self.demand.clear()
             for (session, priority, deadline), cids in self.ours.by_session().items():
