@@ -172,7 +172,12 @@ class SupervisorActor(Actor):
                 self.listener.stopped(abandoned)
 
     def _publish(self, message: Message, but: str = "") -> None:
-        for name, child in self.core.children.items():
+        """Tell all, in reverse order of start.
+
+        Who is asked hears of a death before who asks: bitswap has dropped the wants of a dead wantlist when placement
+        has them told again, and does not drop the new ones.
+        """
+        for name, child in reversed(self.core.children.items()):
             if name != but and child.state in (State.STARTING, State.RUNNING):
                 self.ctx.send(message, to=name)
 
