@@ -7,6 +7,7 @@ hash we can check.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import string
 from typing import Final
@@ -92,6 +93,7 @@ class CID:
     codec: int
     hash_code: int
     digest: bytes
+    _hash: int
 
     def __init__(self, version: int, codec: int, hash_code: int, digest: bytes) -> None:
         """Build from parts.  Raises RemoteError when they do not make a CID that we can handle."""
@@ -190,9 +192,11 @@ class CID:
         return self.raw < other.raw
 
     def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined,no-any-return]
+        return self._hash
 
     def __str__(self) -> str:
+        if len(self.digest) > 64:  # libipld stops there; identity CIDs of up to 128 bytes are legal
+            return "b" + base64.b32encode(self.raw).decode().lower().rstrip("=")
         return libipld.encode_cid(self.raw)
 
     def __repr__(self) -> str:
