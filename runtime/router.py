@@ -23,7 +23,7 @@ from shoal.messages import codec
 from shoal.messages.base import Message, Reply
 from shoal.messages.envelope import LOCAL, PRIORITY_NORMAL, USER, Envelope
 from shoal.messages.errors import BadInput
-from shoal.messages.limits import ENVELOPE_HEADER_MAX
+from shoal.messages.limits import ENVELOPE_HEADER_MAX, MESSAGE_BUFFERS_MAX
 from shoal.messages.policy import Policy
 from shoal.messages.replies import Failed, Overloaded, Refused
 from shoal.runtime.clock import Clock
@@ -221,7 +221,11 @@ class Router:
         port = self._ports.get(to)
         if port is None or not port.is_open(request):
             return
-        body, buffers = codec.encode(message)
+        try:
+            body, buffers = _encode(message)
+        except BadInput as fault:
+            message = Failed(type(message).__name__, "Unavailable", f"the answer is too large: {fault}")
+            body, buffers = _encode(message)
         id_, kind = self.next_id(), type(message).__name__
         envelope = Envelope(
             id_, kind, sender, to, body, buffers, tags.trace or request, request, tags.deadline, tags.priority,
@@ -260,6 +264,16 @@ def _violation(row: Row | None, sender: str, to: str, asked: bool) -> str:
     if asked and not to and len(row.receivers) != 1:
         return "goes to several: a request names one receiver"
     return ""
+
+
+def _encode(message: Message) -> tuple[bytes, tuple[memoryview, ...]]:
+    """Header and buffers.  Raises BadInput for what no receiver would decode."""
+    body, buffers = codec.encode(message)
+    if len(body) > ENVELOPE_HEADER_MAX.value or len(buffers) > MESSAGE_BUFFERS_MAX.value:
+        text = f"{type(message).__name__} of {len(body)} bytes and {len(buffers)} buffers"
+        bounds = f"at most {ENVELOPE_HEADER_MAX.value} and {MESSAGE_BUFFERS_MAX.value}"
+        raise BadInput(f"{text}, {bounds}", "ask for less at a time")
+    return body, buffers
 
 
 def _row(policy: Policy, route: Route) -> Row:

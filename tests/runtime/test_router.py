@@ -6,7 +6,8 @@ import pytest
 
 from shoal.messages import limits
 from shoal.messages.base import Message
-from shoal.messages.blocks import AvailableBlock, BlocksAvailable, GetBlocks, RepoStat
+from shoal.messages.block import Block
+from shoal.messages.blocks import AvailableBlock, BlocksAvailable, BlocksFound, GetBlocks, RepoStat
 from shoal.messages.cid import CID
 from shoal.messages.errors import BadInput
 from shoal.messages.lifecycle import CrashNow, PolicyChanged
@@ -108,6 +109,18 @@ def test_a_message_too_large_for_any_mailbox_is_its_senders_fault() -> None:
     cids = (CID.of(b""),) * (limits.ENVELOPE_HEADER_MAX.value // 36)
     with pytest.raises(BadInput, match="at most"):
         bench.router.send("edge", GetBlocks(cids), IDLE)
+
+
+def test_an_answer_too_large_for_any_mailbox_is_a_failure() -> None:
+    bench = Bench()
+    edge = bench.actor("edge")
+    bench.actor("placement")
+    seen: list[Message] = []
+    edge.request(GetBlocks(()), seen.append, origin="user")
+    block = Block(CID.of(b""), b"")
+    huge = BlocksFound((block,) * (limits.MESSAGE_BUFFERS_MAX.value + 1))
+    bench.work(lambda ctx, _m, envelope: ctx.reply(envelope, huge))
+    assert [getattr(one, "error", "") for one in seen] == ["Unavailable"]
 
 
 def test_an_unknown_origin_is_a_peers_at_best() -> None:
