@@ -50,6 +50,9 @@ CONNECTION: Final = "connection"
 """In the request's ``state``: the connection's stream, whose ``abort`` breaks it off."""
 
 
+EXPLAIN_S: Final = 1.5  # beyond the client's timeout: the node's own "this was tried" says more than "too late"
+
+
 class Failures:
     """Why the last broken transfers broke off, by request id."""
 
@@ -205,7 +208,7 @@ class _Exchange:
     async def _answer(self) -> None:
         try:
             limit_s = self._call.arguments.timeout()
-            with trio.move_on_after(limit_s or math.inf) as limit:
+            with trio.move_on_after(limit_s + EXPLAIN_S if limit_s else math.inf) as limit:
                 await (self._whole() if self._command.form is Form.WHOLE else self._stream())
             if limit.cancelled_caught:
                 raise DeadlineExceeded(f"{self._command.path} took longer than the {limit_s:g} s that it was given")
