@@ -38,8 +38,8 @@ class RpcError(Exception):
 
 def parse_address(text: str) -> tuple[str, int]:
     """Host and port of http://HOST:PORT, HOST:PORT, or /ip4/HOST/tcp/PORT as Kubo writes its api file."""
-    found = re.fullmatch(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})(?:/http)?/?", text) or re.fullmatch(
-        r"(?:http://)?(\[[0-9A-Fa-f:.%]+\]|[^\s/:\[\]]+):(\d{1,5})/?", text
+    found = re.fullmatch(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/([0-9]{1,5})(?:/http)?/?", text) or re.fullmatch(
+        r"(?:http://)?(\[[0-9A-Fa-f:.%]+\]|[^\s/:\[\]]+):([0-9]{1,5})/?", text
     )
     if not found or not 0 < int(found[2]) < 65536:
         raise RpcError(f"{text!r} is not an API address: give one like http://127.0.0.1:5001", 2)

@@ -11,14 +11,13 @@ from typing import Any
 
 from shoal.messages.block import Block
 from shoal.messages.blocks import RepoStats, TierStat
-from shoal.messages.cid import CID, RAW
+from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, RAW, digest_of
 from shoal.messages.errors import BadInput, NotFound
 from shoal.messages.exchange import BitswapStats
 from shoal.messages.lifecycle import ActorInfo, ActorsListed
 from shoal.messages.policy import WORKER, Policy, policy_of
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
-from shoal.runtime import naming
 from shoal.runtime.adding import BlockSink, add_items
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, EntryKind, ImportResult, LsEntry
 from shoal.storage.files.tar import tar_stream
@@ -33,6 +32,25 @@ ME = "12D3KooWEZXjE41uU4EL2gpkAQeDXYok6wghN7wwNVPF5bwkaNfS"
 PEER = "12D3KooWGbfLJuV8mTHVbBMmUYf5q8fDZjXYDTFVwYqFoMt6VQ8j"
 PEER_ADDR = "/ip4/192.0.2.7/tcp/4001"
 WINDOW_BYTES = 1024 * 1024
+
+
+# Not runtime.naming: that imports libp2p, and every process that a test starts would pay seconds for it.
+CODECS = {"raw": RAW, "dag-pb": DAG_PB, "dag-cbor": DAG_CBOR}
+HASHES = {"sha2-256": (0x12, 32), "sha2-512": (0x13, 64)}
+
+
+def _cid_of(data: bytes, codec: str, mhtype: str, version: int) -> CID:
+    if codec not in CODECS or mhtype not in HASHES:
+        raise BadInput(f"unknown codec or hash: {codec!r}, {mhtype!r}", f"use {list(CODECS)}, {list(HASHES)}")
+    code, length = HASHES[mhtype]
+    return CID(version, CODECS[codec], code, digest_of(code, length, data))
+
+
+def _peer_of(text: str) -> str:
+    peer = text.rpartition("/p2p/")[2]
+    if not peer.startswith("12D3Koo"):
+        raise BadInput(f"{text!r} is not an address of a peer", "end it in /p2p/ID")
+    return peer
 
 
 class _DictSink(BlockSink):
@@ -87,7 +105,9 @@ class DictBackend:
     def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         root = self._resolve(path)
         with self._stream():
-            yield from tar_stream(drive(TreeReader(root, WINDOW_BYTES), self._fetch), naming.last_name(path))
+            yield from tar_stream(
+                drive(TreeReader(root, WINDOW_BYTES), self._fetch), path.rstrip("/").rpartition("/")[2]
+            )
 
     def ls(self, path: str, timeout_s: float) -> list[LsEntry]:
         root = self._resolve(path)
@@ -100,7 +120,7 @@ class DictBackend:
         return bytes(self._block(CID.parse(cid_text)).data)
 
     def block_put(self, data: bytes, codec: str, mhtype: str, version: int) -> tuple[CID, int]:
-        cid = naming.cid_of(data, codec, mhtype, version)
+        cid = _cid_of(data, codec, mhtype, version)
         self.blocks[cid] = data
         return cid, len(data)
 
@@ -129,7 +149,7 @@ class DictBackend:
                 yield car.encode_section(block)
 
     def swarm_connect(self, addr: str, timeout_s: float) -> str:
-        peer, _ = naming.peer_address(addr)
+        peer = _peer_of(addr)
         if peer != PEER:
             raise NotFound(f"cannot reach {peer}", "check the address")
         return peer
@@ -138,7 +158,7 @@ class DictBackend:
         return (PeerInfo(PEER, PEER_ADDR, True, "noise", "kubo/0.39.0", ("/ipfs/id/1.0.0",), 2, 0.0123, 1.7e9),)
 
     def swarm_disconnect(self, addr_or_peer: str) -> None:
-        self.disconnected.append(naming.peer_address(addr_or_peer)[0])
+        self.disconnected.append(_peer_of(addr_or_peer))
 
     def ping(self, peer: str, timeout_s: float) -> float:
         if peer != PEER or not self.pings:
@@ -189,8 +209,10 @@ class DictBackend:
         return self.is_ready, {"ready": self.is_ready}
 
     def _resolve(self, path: str) -> CID:
-        root, rest = naming.split(path)
-        resolver = PathResolver(root, rest)
+        if path.startswith("/ipns/"):
+            raise BadInput(f"{path!r} is an IPNS name", "only /ipfs/ paths are followed")
+        root, _, rest = path.removeprefix("/ipfs/").partition("/")
+        resolver = PathResolver(CID.parse(root), rest)
         while not resolver.done:
             for cid in resolver.wants():
                 resolver.give(self._block(cid))
