@@ -3,6 +3,7 @@
 TODO what interoperates
 """
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,8 @@ from libp2p.transport.quic.stream import QUICStream, StreamState
 from libp2p.transport.quic.transport import QUICTransport
 
 from shoal.messages.limits import QUIC_UNREAD_MAX
+
+log = logging.getLogger(__name__)
 
 Admit = Callable[[str], bool]
 
@@ -76,12 +79,13 @@ def quic_addr(remote: tuple[str, int]) -> str:
 
 
 class GuardedQUICStream(QUICStream):
-    """py-libp2p's stream without three faults, each of which loses data or breaks what Kubo does.
+    """py-libp2p's stream without four faults, each of which loses data or breaks what Kubo does.
 
     * Bytes that its buffer has no room for are dropped, with the rest of the stream going on: aioquic widens the
       peer's window as bytes arrive, read or not.  Here the stream is reset.
     * STOP_SENDING, by which the peer says that it reads no more, is taken for the end of both directions.  Kubo sends
       it as soon as it has what it needs (identify, and each bitswap message), before its own bytes have been read.
+    * Bytes that arrive together with the end, while a reader is between its two looks, are overtaken by the end.
     * Once both directions have ended, the end of the stream is reported as a broken stream.
     """
 
@@ -96,15 +100,24 @@ class GuardedQUICStream(QUICStream):
         await super().handle_data_received(data, end_stream)
 
     async def handle_stop_sending(self, error_code: int) -> None:
-        state = self._state
-        await super().handle_stop_sending(error_code)
-        if state == StreamState.OPEN:
+        self._write_closed = True
+        self._backpressure_event.set()  # wakes a writer, which then finds its side closed
+        if self._state == StreamState.OPEN:
             self._state = StreamState.WRITE_CLOSED
+        elif self._state == StreamState.READ_CLOSED:
+            self._state = StreamState.CLOSED
+        try:
+            self._connection._quic.reset_stream(self._stream_id, error_code)
+            await self._connection._transmit()
+        except (AssertionError, ValueError) as fault:  # aioquic's way of saying that our side has ended already
+            log.debug("answering STOP_SENDING on stream %s: %r", self.stream_id, fault)
 
     async def read(self, n: int | None = None) -> bytes:
         try:
             return await super().read(n)
-        except QUICStreamClosedError:
+        except (MuxedStreamEOF, QUICStreamClosedError):
+            if self._receive_buffer:
+                return self._extract_data_from_buffer(-1 if n is None else n)
             if self._peer_finished and not self.is_reset():
                 raise MuxedStreamEOF("the peer has ended the stream") from None
             raise
