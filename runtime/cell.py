@@ -26,6 +26,7 @@ import msgspec
 from shoal.actors.base import Actor, Context
 from shoal.messages.base import Control, Message
 from shoal.messages.envelope import Envelope
+from shoal.messages.errors import LocalError
 from shoal.messages.lifecycle import ActorDown, ActorReady, CrashNow
 from shoal.runtime.clock import Clock
 from shoal.runtime.context import ActorContext
@@ -130,7 +131,8 @@ class Cell:
         """Note why this cell ends.  The first reason counts; what follows from it is logged only."""
         if self.failure is None:
             self.failure = fault
-            self.context.log.error("failed: %s", reason_of(fault), exc_info=fault)
+            # A LocalError says what is wrong and what to do; anything else is a bug, and where it is matters.
+            self.context.log.error("failed: %s", reason_of(fault), exc_info=None if _is_plain(fault) else fault)
         elif fault is not self.failure:
             self.context.log.warning("failed again while ending: %s", reason_of(fault))
 
@@ -216,9 +218,19 @@ class Cell:
         actor.receive(message, envelope)
 
 
-def reason_of(fault: BaseException) -> str:
-    """A failure in a line: its class and text; of a group of one, the one."""
+def _is_plain(fault: BaseException) -> bool:
+    return isinstance(_only(fault), LocalError | CrashOrdered)
+
+
+def _only(fault: BaseException) -> BaseException:
+    """Of a group of one, the one."""
     while isinstance(fault, BaseExceptionGroup) and len(fault.exceptions) == 1:
         fault = fault.exceptions[0]
+    return fault
+
+
+def reason_of(fault: BaseException) -> str:
+    """A failure in a line: its class and text."""
+    fault = _only(fault)
     text = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
     return text[:REASON_MAX]

@@ -192,18 +192,21 @@ class Machine:
         raise fault or Unavailable("the supervisor ended during the start", "see the log")
 
     def stop(self, timeout_s: float) -> bool:
-        """Stop every actor in reverse order; True when all ended by themselves within ``timeout_s``."""
+        """Stop every actor in reverse order; True when all ended by themselves.
+
+        Takes at most ``timeout_s`` and 2 * STOP_MARGIN_S: what has not ended by then is left behind.
+        """
         self._is_stopping = True
         supervisor = self._supervisor
         cell = self._hosts.cells.get(SUPERVISOR)
         if supervisor is not None and cell is not None and not cell.ended:
             cell.mailbox.call_soon(supervisor.stop_children)
-            self._signal.wait(lambda: self._is_stopped, timeout_s)
+            self._signal.wait(lambda: self._is_stopped or cell.reported, timeout_s)
         in_order = self._is_stopped and not self._left_behind
         if not self._is_stopped:
             in_order = self._stop_without_supervisor()
         self._hosts.stop(SUPERVISOR, 1)
-        in_order = self._ended_in(cell, STOP_MARGIN_S) and in_order
+        in_order = self._ended_by(cell, self._runner.clock.monotonic() + STOP_MARGIN_S) and in_order
         self.edge.close()
         return in_order
 
@@ -258,20 +261,21 @@ class Machine:
             self._signal.notify()
 
     def _stop_without_supervisor(self) -> bool:
-        """The supervisor is gone or hangs: tell every actor in reverse, then cut off what has not ended."""
-        names = [spec.name for spec in reversed(self._specs) if spec.name in self._hosts.cells]
+        """The supervisor is gone, hangs or ran out of time: what still runs is stopped in reverse, or cut off."""
+        end = self._runner.clock.monotonic() + STOP_MARGIN_S
+        cells = [self._hosts.cells[spec.name] for spec in reversed(self._specs) if spec.name in self._hosts.cells]
         in_order = True
-        for name in names:
-            cell = self._hosts.cells[name]
-            self._hosts.stop(name, cell.generation)
-            if not self._ended_in(cell, STOP_MARGIN_S):
-                self._log.error("%s did not end in its time and is left behind", name)
+        for cell in cells:
+            self._hosts.stop(cell.name, cell.generation)
+            if not self._ended_by(cell, end):
+                self._log.error("%s did not end in its time and is left behind", cell.name)
                 cell.abandon()
                 in_order = False
         return in_order
 
-    def _ended_in(self, cell: Cell | None, timeout_s: float) -> bool:
-        return self._signal.wait(lambda: cell is None or cell.reported, timeout_s)
+    def _ended_by(self, cell: Cell | None, end: float) -> bool:
+        left_s = max(0.0, end - self._runner.clock.monotonic())
+        return self._signal.wait(lambda: cell is None or cell.reported, left_s)
 
 
 def _dump(recorder: FlightRecorder, folder: Path, what: str, reason: str) -> None:

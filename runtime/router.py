@@ -31,7 +31,7 @@ from shoal.runtime.mailbox import Lane, Verdict
 from shoal.runtime.metrics import NodeMetrics
 from shoal.runtime.recorder import FlightRecorder
 from shoal.runtime.supervisor.decide import Decision, Deliver, decide
-from shoal.runtime.supervisor.routes import PEER, ROUTES, OnNo, Route
+from shoal.runtime.supervisor.routes import PEER, ROUTES, Route
 
 ROUTER = "router"  # the metrics' name for what the router itself counts
 
@@ -167,7 +167,7 @@ class Router:
         decision = row.decisions[origin if origin in (LOCAL, USER) else PEER]
         if not isinstance(decision, Deliver):
             self._metrics.counter(ROUTER, "refused").inc()
-            if asked and row.route.on_no is OnNo.ANSWER:
+            if asked:  # also where the row says "dropped": a request always ends
                 self._answer(sender, id_, tags, to or row.route.receivers[0], Refused(kind, decision.reason))
             return id_
         body, buffers = codec.encode(message)

@@ -183,3 +183,17 @@ def test_a_crash_dumps_the_flight_recorder_and_old_dumps_go(build: Build, tmp_pa
     for number in range(20):
         module._dump(machine.recorder, folder, f"x-{number}", "test")
     assert len(list(folder.iterdir())) == 8
+
+
+def test_a_stop_keeps_its_own_time_whatever_the_actors_take(build: Build) -> None:
+    gate, log = threading.Event(), list[str]()
+
+    class Stuck(Actor):
+        def on_stop(self) -> None:
+            gate.wait(TIMEOUT_S)
+
+    machine = build(*noting(log, "memory"), ChildSpec("disk", Stuck, stop_s=3600.0))
+    machine.start(TIMEOUT_S)
+    assert not machine.stop(0.05)
+    until(lambda: "-memory" in log)
+    gate.set()

@@ -17,6 +17,7 @@ from shoal.messages.tiers import TierStatus
 from shoal.messages.transport import FrameTaken, PeerConnected
 from shoal.messages.wants import Want
 from shoal.runtime.router import IDLE, RouteViolation, Tags
+from shoal.runtime.supervisor.routes import TABLE
 from shoal.tests.support.room import Bench
 
 
@@ -151,3 +152,18 @@ def test_a_name_that_was_bound_anew_is_not_unbound_by_the_old_one() -> None:
     bench.work()
     assert [type(message) for _, message, _ in bench.received] == [TierStatus]
     assert bench.contexts["memory"] is new
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLE if TABLE[kind].is_control])
+def test_no_control_message_gets_through_on_a_peers_behalf(kind: str) -> None:
+    """Input 91, at the router itself."""
+    bench = Bench()
+    route = TABLE[kind]
+    receiver = bench.actor(route.receivers[0])
+    values = {"policy": WORKER, "generation": 1, "dropped": 0}
+    fields = {name: values.get(name, "x") for name in route.kind.__struct_fields__}
+    for sender in route.senders:
+        bench.actor(sender)
+        bench.router.send(sender, route.kind(**fields), Tags(origin="peer:evil"), to=route.receivers[0])
+    assert receiver.mailbox.empty()
+    assert bench.figure("shoal_router_refused_total") == len(route.senders)
