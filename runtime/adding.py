@@ -25,6 +25,8 @@ BATCH_BYTES: Final = 4 * MIB  # bytes of blocks in one PutBlocks
 BATCH_BLOCKS: Final = 1024  # blocks in one PutBlocks, for tiny files
 BATCHES_OPEN: Final = 3  # batches not yet acknowledged: hashing goes on while the disk writes
 STORE_TIMEOUT_S: Final = 120.0  # seconds for one batch to become durable on a slow disk
+RESULTS_HELD: Final = 256  # results that wait for one flush: a directory of small files costs a commit for so many
+RESULTS_HELD_S: Final = 0.25  # seconds after which the next result waits for no more of them
 RETRY_S: Final = 0.05  # seconds before a batch that a dying actor took along is sent again
 
 
@@ -83,6 +85,28 @@ class BlockSink:
             self._put(batch)
             return
         raise_if_no(reply)
+
+
+def durable(results: Iterable[Added], sink: BlockSink, *, progress: bool) -> Iterator[Added]:
+    """``results``, each once all blocks put before it are durable, several at a time; progress is passed on at once.
+
+    A flush a result would make a directory of small files as slow as as many commits, one after the other.
+    """
+    held: list[Added] = []
+    since = 0.0
+    for added in results:
+        if added.cid is None:
+            if progress:
+                yield added
+            continue
+        since = since if held else sink.edge.now()
+        held.append(added)
+        if len(held) >= RESULTS_HELD or sink.edge.now() - since >= RESULTS_HELD_S:
+            sink.flush()
+            yield from held
+            held = []
+    sink.flush()
+    yield from held
 
 
 class _Folder(dict[str, "Entry | _Folder"]):

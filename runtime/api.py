@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from shoal.messages import blocks, exchange, lifecycle, transport, wants
+from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_PB
-from shoal.messages.errors import BadInput
+from shoal.messages.errors import BadInput, Unavailable
 from shoal.messages.policy import Policy, policy_of
+from shoal.messages.replies import Done
 from shoal.runtime import carfiles, naming
-from shoal.runtime.adding import BlockSink, add_items
+from shoal.runtime.adding import BlockSink, add_items, durable
 from shoal.runtime.fetch import READ_AHEAD_BYTES, BlockList, Fetch, Reader
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, EntryKind, ImportResult, LsEntry
 from shoal.runtime.machine import Machine
@@ -29,9 +31,12 @@ from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, Pa
 from shoal.storage.ipld.unixfs import FILE_KINDS, Kind
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 VERSION: Final = "0.1.0"
 ASK_TIMEOUT_S: Final = 10.0  # seconds for a question that no network is needed for
+RESTART_S: Final = 2.0  # seconds for which a question waits for an actor to be restarted; one takes some 20 ms
+RETRY_S: Final = 0.05  # seconds between tries of such a question
 STORE_TIMEOUT_S: Final = 60.0  # seconds for one block to become durable
 
 
@@ -55,7 +60,7 @@ class NodeApi:
 
     def identity(self) -> transport.Identity:
         """Who this node is and where it listens."""
-        return self.edge.ask_for(transport.Identity, transport.WhoAmI(), ASK_TIMEOUT_S)
+        return self._ask(transport.Identity, transport.WhoAmI(), ASK_TIMEOUT_S)
 
     def version(self) -> dict[str, str]:
         """Version and platform, under Kubo's keys."""
@@ -70,15 +75,15 @@ class NodeApi:
 
     def repo_stat(self) -> blocks.RepoStats:
         """Figures of every storage tier."""
-        return self.edge.ask_for(blocks.RepoStats, blocks.RepoStat(), ASK_TIMEOUT_S)
+        return self._ask(blocks.RepoStats, blocks.RepoStat(), ASK_TIMEOUT_S)
 
     def actors(self) -> lifecycle.ActorsListed:
         """Every actor, in start order."""
-        return self.edge.ask_for(lifecycle.ActorsListed, lifecycle.ListActors(), ASK_TIMEOUT_S)
+        return self._ask(lifecycle.ActorsListed, lifecycle.ListActors(), ASK_TIMEOUT_S)
 
     def crash_actor(self, name: str) -> None:
         """Make an actor fail as a bug would."""
-        self.edge.ask(lifecycle.CrashActor(name), ASK_TIMEOUT_S)
+        self._ask(Done, lifecycle.CrashActor(name), ASK_TIMEOUT_S)
 
     def policy(self) -> Policy:
         """The policy in force."""
@@ -87,7 +92,7 @@ class NodeApi:
     def change_role(self, role: str) -> Policy:
         """Run under another role's policy."""
         policy_of(role)
-        return self.edge.ask_for(lifecycle.PolicyNow, lifecycle.ChangeRole(role), ASK_TIMEOUT_S).policy
+        return self._ask(lifecycle.PolicyNow, lifecycle.ChangeRole(role), ASK_TIMEOUT_S).policy
 
     def routes(self) -> str:
         """The table of routes, as text."""
@@ -119,12 +124,8 @@ class NodeApi:
         profile = profile.tuned(chunker=options.chunker, raw_leaves=options.raw_leaves, cid_version=options.cid_version)
         sink = BlockSink(self.edge, dry=options.only_hash)
         try:
-            for added in add_items(entries, profile, sink, wrap=options.wrap):
-                if added.cid is not None:
-                    sink.flush()
-                    yield added
-                elif options.progress:
-                    yield added
+            results = add_items(entries, profile, sink, wrap=options.wrap)
+            yield from durable(results, sink, progress=options.progress)
         finally:
             sink.close()
 
@@ -173,13 +174,13 @@ class NodeApi:
     def block_stat(self, cid_text: str, timeout_s: float) -> tuple[CID, int]:
         """A block's CID and size."""
         cid = CID.parse(cid_text)
-        sizes = self.edge.ask_for(blocks.BlockSizes, blocks.HasBlocks((cid,)), ASK_TIMEOUT_S).sizes
+        sizes = self._ask(blocks.BlockSizes, blocks.HasBlocks((cid,)), ASK_TIMEOUT_S).sizes
         return cid, sizes[0] if sizes[0] >= 0 else len(self._block(cid, timeout_s))
 
     def block_put(self, data: bytes, codec: str, mhtype: str, version: int) -> tuple[CID, int]:
         """Store a block under the CID of these multicodec names."""
         cid = naming.cid_of(data, codec, mhtype, version)
-        self.edge.ask_for(blocks.BlocksStored, blocks.PutBlocks((Block(cid, data),)), STORE_TIMEOUT_S)
+        self._ask(blocks.BlocksStored, blocks.PutBlocks((Block(cid, data),)), STORE_TIMEOUT_S)
         return cid, len(data)
 
     def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
@@ -197,31 +198,42 @@ class NodeApi:
         """Connect to a multiaddr that ends in /p2p/ID.  The peer's id."""
         peer, bare = naming.peer_address(addr)
         dial = transport.Dial(peer, (bare,) if bare else ())
-        return self.edge.ask_for(transport.Dialed, dial, timeout_s).peer
+        return self._ask(transport.Dialed, dial, timeout_s).peer
 
     def swarm_peers(self) -> tuple[transport.PeerInfo, ...]:
         """Every connection."""
-        return self.edge.ask_for(transport.PeersListed, transport.ListPeers(), ASK_TIMEOUT_S).peers
+        return self._ask(transport.PeersListed, transport.ListPeers(), ASK_TIMEOUT_S).peers
 
     def swarm_disconnect(self, addr_or_peer: str) -> None:
         """Close every connection to a peer."""
         peer, _ = naming.peer_address(addr_or_peer)
-        self.edge.ask(transport.Hangup(peer), ASK_TIMEOUT_S)
+        self._ask(Done, transport.Hangup(peer), ASK_TIMEOUT_S)
 
     def ping(self, peer: str, timeout_s: float) -> float:
         """One round trip to a peer id, in seconds."""
         name, _ = naming.peer_address(peer)
-        return self.edge.ask_for(transport.Pong, transport.Ping(name), timeout_s).rtt_s
+        return self._ask(transport.Pong, transport.Ping(name), timeout_s).rtt_s
 
     def bitswap_stat(self, peer: str = "") -> exchange.BitswapStats:
         """Totals, or those of one peer."""
-        return self.edge.ask_for(exchange.BitswapStats, exchange.BitswapStat(peer), ASK_TIMEOUT_S)
+        return self._ask(exchange.BitswapStats, exchange.BitswapStat(peer), ASK_TIMEOUT_S)
 
     def bitswap_wantlist(self, peer: str = "") -> tuple[wants.WantEntry, ...]:
         """Our own wants and those of all peers; with ``peer``, those of that peer."""
-        return self.edge.ask_for(wants.WantsListed, wants.ListWants(peer), ASK_TIMEOUT_S).wants
+        return self._ask(wants.WantsListed, wants.ListWants(peer), ASK_TIMEOUT_S).wants
 
     # --- within ------------------------------------------------------------------------------------
+
+    def _ask(self, kind: type[M], message: Message, timeout_s: float) -> M:
+        """Ask, and ask again while the actor that should answer is being restarted: a user need not see that."""
+        patience = self.edge.now() + min(timeout_s, RESTART_S)
+        while True:
+            try:
+                return self.edge.ask_for(kind, message, timeout_s)
+            except Unavailable:
+                if self.edge.now() >= patience:
+                    raise
+            self.edge.pause(RETRY_S)
 
     def _read(self, reader: Reader[T], timeout_s: float) -> Iterator[T]:
         return iter(Fetch(self.edge, reader, timeout_s=timeout_s))
