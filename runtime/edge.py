@@ -215,6 +215,10 @@ class Edge:
         """A number that no request and no other session has."""
         return self._router.next_id()
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass before something is tried again."""
+        self.make_signal().wait(lambda: False, seconds)
+
     def tell(self, message: Message, *, to: str = "", origin: str = USER) -> int:
         """Send ``message`` and wait for nothing; its envelope's id."""
         return self._router.send(EDGE, message, Tags(origin=origin), to=to)

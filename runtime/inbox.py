@@ -45,7 +45,7 @@ class Inbox:
 
     def pause(self, seconds: float) -> None:
         """Let time pass before something is tried again."""
-        self._signal.wait(lambda: False, seconds)
+        self._edge.pause(seconds)
 
     def close(self) -> None:
         """Cancel all that is open."""
