@@ -26,6 +26,7 @@ PROBE_EVERY_S: Final = 1.0  # seconds between looks for further holders of a ses
 PROBES_PER_PEER: Final = 2  # times that a peer is asked whether it has anything of a session
 HOLDERS_ENOUGH: Final = 4  # known holders with which a session looks for no more
 STUCK_MAX: Final = 8  # wants in a row whose holders' windows are full, after which the rest is not looked at
+SEARCHES_FIRST: Final = 4  # wants asked for widely by a new session; each answer may be a small block, from everyone
 BATCH: Final = 64  # wants looked at in one go
 
 
@@ -58,13 +59,17 @@ class Chooser:
                 self.ask(want, target)
                 if len(known) < HOLDERS_ENOUGH or want.lacks:
                     self.look_further(session, want, known)
-            elif len(session.searching) >= SEARCHING_WANTS_MAX.value:
+            elif len(session.searching) >= self._searches_max(session, known):
                 stuck += 1
                 continue
             else:
                 self.search(want)
             moved += 1
         return moved
+
+    def _searches_max(self, session: Session, known: list[Source]) -> int:
+        """How many wants may be asked for widely: few, until that has shown who has one or that nobody has."""
+        return SEARCHING_WANTS_MAX.value if known or session.in_vain else SEARCHES_FIRST
 
     def known(self, session: Session) -> list[Source]:
         """Connected peers that have had blocks of the session, in a fixed order."""
@@ -146,6 +151,7 @@ class Chooser:
         """Ask the next few: the first for the block (``narrow``), the others whether they have it."""
         session = want.home
         session.probe_at = max(session.probe_at, self.now + PROBE_EVERY_S)
+        session.in_vain = session.in_vain or bool(want.tried)
         rows = self.ranked(want)[: WIDE_PEERS.value]
         asked = False
         for source in rows:

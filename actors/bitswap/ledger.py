@@ -17,11 +17,11 @@ All of a peer's state goes when it disconnects.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from shoal.actors.bitswap.demand import Demand
-from shoal.actors.bitswap.partner import Frame, Partner, PeerWant, State, Work, wanted
+from shoal.actors.bitswap.partner import Frame, Lookup, Partner, PeerWant, State, Work, wanted
 from shoal.actors.bitswap.turns import Turns
 from shoal.actors.bitswap.victims import Victims
 from shoal.actors.bitswap.wire import WireWant
@@ -59,7 +59,7 @@ class Ledger:
         Who is not served hears DONT_HAVE where it asked to, and nothing is kept.
         """
         partner = self.partners.get(peer)
-        keep = peers_max > 0 and ((partner is not None and partner.kept) or len(self.partners) < peers_max)
+        keep = peers_max > 0 and ((partner is not None and partner.kept) or self._served() < peers_max)
         if partner is None:
             if not any(not want.cancel for want in wants):
                 return
@@ -109,6 +109,9 @@ class Ledger:
             row.state = State.LOOKUP
         partner.to_look[row.cid] = None
 
+    def _served(self) -> int:
+        return sum(partner.kept for partner in self.partners.values())
+
     def _cap(self) -> int:
         """Wants that one peer may have now: 1,024, less when very many peers want very much."""
         share = WANTS_ALL_PEERS_MAX.value // max(1, len(self.partners))
@@ -136,30 +139,31 @@ class Ledger:
                 self._deny(partner, want.cid, want.dont_have)
             partner.overflow.clear()
             partner.to_look.clear()
+            partner.kept = False
             self._settle(partner, now)
 
     # --- what is here --------------------------------------------------------------------------------
 
-    def lookups(self, now: float) -> list[tuple[str, tuple[CID, ...]]]:
-        """What to ask the store now: (peer, CIDs), one question a peer at a time."""
-        asked = []
+    def lookups(self, now: float) -> list[Lookup]:
+        """What to ask the store now, one question a peer at a time."""
+        asked: list[Lookup] = []
         for peer in list(self._look):
             partner = self.partners[peer]
             if not partner.looking and partner.look_after <= now:
                 partner.looking = True
-                asked.append((peer, tuple(partner.to_look)))
+                asked.append(Lookup(partner, tuple(partner.to_look)))
                 partner.to_look.clear()
                 del self._look[peer]
         return asked
 
-    def located(self, peer: str, cids: Sequence[CID], sizes: Sequence[int], now: float) -> None:
+    def located(self, lookup: Lookup, sizes: Sequence[int], now: float) -> None:
         """The store's answer: sizes in bytes, -1 for absent."""
-        partner = self.partners.get(peer)
-        if partner is None:
+        partner = lookup.partner
+        if self.partners.get(partner.peer) is not partner:
             return
         partner.looking = False
         extra: list[PeerWant] = []
-        for cid, size in zip(cids, sizes, strict=True):
+        for cid, size in zip(lookup.cids, sizes, strict=True):
             row = partner.wants.get(cid)
             if row is not None:
                 if row.state is State.LOOKUP:
@@ -173,14 +177,14 @@ class Ledger:
                 self._replace(partner, row, victims)
         self._settle(partner, now)
 
-    def lookup_failed(self, peer: str, cids: Iterable[CID], now: float) -> None:
+    def lookup_failed(self, lookup: Lookup, now: float) -> None:
         """The store could not say: ask again in a while."""
-        partner = self.partners.get(peer)
-        if partner is None:
+        partner = lookup.partner
+        if self.partners.get(partner.peer) is not partner:
             return
         partner.looking = False
         partner.look_after = now + LOOKUP_RETRY_S
-        for cid in cids:
+        for cid in lookup.cids:
             row = partner.wants.get(cid) or partner.overflow.get(cid)
             if row is not None and row.state is State.LOOKUP:
                 partner.to_look[cid] = None

@@ -101,6 +101,14 @@ class Work:
         return tuple(answer.want.cid for answer in self.answers if answer.by_block)
 
 
+@dataclass(slots=True, eq=False)
+class Lookup:
+    """What the store is being asked for one peer."""
+
+    partner: Partner
+    cids: tuple[CID, ...]
+
+
 class Partner:
     """A peer that wants something, or is being sent something."""
 

@@ -9,12 +9,11 @@ from shoal.actors.base import Context
 from shoal.actors.bitswap import wire
 from shoal.actors.bitswap.ledger import Ledger
 from shoal.actors.bitswap.links import Links
-from shoal.actors.bitswap.partner import Work
+from shoal.actors.bitswap.partner import Lookup, Work
 from shoal.actors.bitswap.streams import Streams
 from shoal.messages import blocks, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
-from shoal.messages.cid import CID
 from shoal.messages.envelope import peer_origin
 from shoal.messages.limits import SERVE_READS_MAX
 from shoal.messages.replies import Refused
@@ -42,8 +41,8 @@ class Serving:
     def pump(self) -> None:
         """Do everything that can be done now."""
         now = self.ctx.now()
-        for peer, cids in self.ledger.lookups(now):
-            self._look_up(peer, cids)
+        for lookup in self.ledger.lookups(now):
+            self._look_up(lookup)
         for peer in self.ledger.ready():
             if peer not in self.links.open:
                 self.streams.open(peer)
@@ -55,17 +54,19 @@ class Serving:
         for demand in self.ledger.demand.take():
             self.ctx.send(demand, origin=peer_origin(demand.peer), deadline=math.inf)
 
-    def _look_up(self, peer: str, cids: tuple[CID, ...]) -> None:
+    def _look_up(self, lookup: Lookup) -> None:
+        origin = peer_origin(lookup.partner.peer)
+
         def answered(reply: Message) -> None:
             now = self.ctx.now()
-            if isinstance(reply, blocks.BlockSizes) and len(reply.sizes) == len(cids):
-                self.ledger.located(peer, cids, reply.sizes, now)
+            if isinstance(reply, blocks.BlockSizes) and len(reply.sizes) == len(lookup.cids):
+                self.ledger.located(lookup, reply.sizes, now)
             else:
-                self.ledger.lookup_failed(peer, cids, now)
+                self.ledger.lookup_failed(lookup, now)
             self.pump()
 
-        message = blocks.HasBlocks(cids)
-        self.ctx.request(message, answered, origin=peer_origin(peer), deadline=math.inf, timeout_s=STORE_TIMEOUT_S)
+        message = blocks.HasBlocks(lookup.cids)
+        self.ctx.request(message, answered, origin=origin, deadline=math.inf, timeout_s=STORE_TIMEOUT_S)
 
     def _serve(self, work: Work) -> None:
         cids = work.cids

@@ -88,6 +88,7 @@ class Session:
     records: dict[str, Record] = field(default_factory=dict)
     probed: dict[str, int] = field(default_factory=dict)  # peer -> times asked whether it has anything of this
     probe_at: float = 0.0
+    in_vain: bool = False  # the first peers asked had nothing of it
     rebroadcast_at: float = 0.0  # 0: none is due
     rebroadcasts: int = 0  # in a row without a block
     block_size: int = BLOCK_GUESS

@@ -26,8 +26,9 @@ class Store:
 
     def say(self, peer: str, *wants: WireWant, full: bool = False, now: float = 0.0, peers_max: int = ALL) -> None:
         self.ledger.receive(peer, wants, full, now, peers_max)
-        for asked, cids in self.ledger.lookups(now):
-            self.ledger.located(asked, cids, [len(self.blocks[c]) if c in self.blocks else -1 for c in cids], now)
+        for lookup in self.ledger.lookups(now):
+            sizes = [len(self.blocks[cid]) if cid in self.blocks else -1 for cid in lookup.cids]
+            self.ledger.located(lookup, sizes, now)
 
     def serve(self, now: float = 0.0) -> tuple[str, list[CID], list[tuple[CID, bool]]] | None:
         work = self.ledger.next(now, self.ledger.partners)

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from shoal.actors.bitswap.ledger import Ledger
-from shoal.actors.bitswap.partner import Work
+from shoal.actors.bitswap.partner import Lookup, Work
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
@@ -36,7 +36,7 @@ class LedgerMachine(sf.RuleBasedStateMachine):
         self.wanted: dict[str, dict[CID, tuple[bool, int]]] = {peer: {} for peer in PEERS}
         self.count = 0
         self.may_deny: set[tuple[str, CID]] = set()
-        self.lookups: list[tuple[str, tuple[CID, ...]]] = []
+        self.lookups: list[Lookup] = []
         self.reads: list[Work] = []
         self.frames: dict[str, list[tuple[int, dict[CID, tuple[bool, int]]]]] = {peer: [] for peer in PEERS}
         self.demand: dict[str, set[CID]] = {}
@@ -100,19 +100,19 @@ class LedgerMachine(sf.RuleBasedStateMachine):
 
     @sf.rule()
     def look(self) -> None:
-        for peer, cids in self.ledger.lookups(self.now):
-            assert len(set(cids)) == len(cids) > 0
-            self.lookups.append((peer, cids))
+        for lookup in self.ledger.lookups(self.now):
+            assert len(set(lookup.cids)) == len(lookup.cids) > 0
+            self.lookups.append(lookup)
 
     @sf.precondition(lambda self: self.lookups)
     @sf.rule(fails=st.sampled_from([False, False, True]))
     def store_answers(self, fails: bool) -> None:
-        peer, cids = self.lookups.pop(0)
+        lookup = self.lookups.pop(0)
         if fails:
-            self.ledger.lookup_failed(peer, cids, self.now)
+            self.ledger.lookup_failed(lookup, self.now)
         else:
-            sizes = [len(self.store[cid]) if cid in self.store else -1 for cid in cids]
-            self.ledger.located(peer, cids, sizes, self.now)
+            sizes = [len(self.store[cid]) if cid in self.store else -1 for cid in lookup.cids]
+            self.ledger.located(lookup, sizes, self.now)
 
     # --- serving ---
 
