@@ -57,8 +57,7 @@ def test_more_crashes_than_allowed_end_the_node(shoal: ShoalFactory) -> None:
     assert "gave up: memory ended 11 times in 30 s, last: CrashOrdered: ordered to fail" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("side", ["fetcher", "holder"])
+@pytest.mark.parametrize(("side", "number"), [("fetcher", signal.SIGTERM), ("holder", signal.SIGINT)])
 def test_a_signal_stops_a_node_in_the_middle_of_a_transfer(
     shoal: ShoalFactory, side: str, number: signal.Signals
 ) -> None:
