@@ -187,13 +187,15 @@ class _Exchange:
 
     async def _take_body(self, whole: trio.CancelScope) -> None:
         """Hand the body over, then wait for the client to go, which ends the exchange."""
+        stalled = False
         while True:
-            patience = math.inf if self._body_done.is_set() else HTTP_BODY_STALL_S.value
+            patience = math.inf if stalled or self._body_done.is_set() else HTTP_BODY_STALL_S.value
             with trio.move_on_after(patience) as stall:
                 message = await self._receive()
             if stall.cancelled_caught:
+                stalled = True
                 self._pipe.fail(BadInput(f"no byte of the body came for {patience} s", "send it again"))
-                return
+                continue
             if message["type"] == "http.disconnect":
                 self._pipe.fail(Unavailable("the client has gone"))
                 if not self._finishing:
