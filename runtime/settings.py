@@ -27,7 +27,7 @@ LOG_FORMATS: Final = ("text", "json")
 LIST_MAX: Final = 256  # entries of a list: nobody types more
 BYTES_MAX: Final = 2**50  # a quota of one PiB
 COUNT_MAX: Final = 2**31 - 1
-_SIZE: Final = re.compile(r"(\d{1,16})\s*(B|KiB|MiB|GiB|TiB)?")
+_SIZE: Final = re.compile(r"([0-9]{1,16})\s*(B|KiB|MiB|GiB|TiB)?")
 _SIZES: Final = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
@@ -90,7 +90,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _split(address: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(?:http://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})/?", address)
+    found = re.fullmatch(r"(?:http://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?", address)
     if not found or int(found[2]) > 65535:
         raise ValueError("give HOST:PORT, such as 127.0.0.1:5001; port 0 takes any free one")
     return found[1].strip("[]"), int(found[2])
@@ -183,7 +183,7 @@ def _repo(value: Any) -> str:
 
 def _number(value: Any) -> float:
     if isinstance(value, str):
-        value = float(value) if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", value) else value
+        value = float(value) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("give a number")
     return float(value)
@@ -205,7 +205,7 @@ def _rate(value: Any) -> float:
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,16}", value):
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,16}", value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"give a whole number from {low} to {high}")

@@ -15,9 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shoal.runtime.config import Config, split_address
 from shoal.runtime.http import content, inside, network
 from shoal.runtime.http.backend import Backend
-from shoal.runtime.http.endpoint import Command, Edge, Endpoint, Form, send_plain
+from shoal.runtime.http.call import Command, Edge, Form
+from shoal.runtime.http.endpoint import Endpoint
 from shoal.runtime.http.guard import Guard, is_loopback
 from shoal.runtime.http.inside import ProbeEndpoint, probe_limiter
+from shoal.runtime.http.plain import send_plain
 
 ROOT: Final = "/api/v0/"
 TEXT: Final = "text/plain"

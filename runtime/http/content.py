@@ -14,7 +14,7 @@ from shoal.messages.limits import BLOCK_BYTES_MAX
 from shoal.runtime.http import shapes
 from shoal.runtime.http.arguments import shown
 from shoal.runtime.http.backend import AddOptions
-from shoal.runtime.http.endpoint import Call
+from shoal.runtime.http.call import Call
 from shoal.runtime.http.multipart import files, items, read_small
 
 # Names that Kubo's ``format`` gives a CIDv0 or v1 and a codec.

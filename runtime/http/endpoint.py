@@ -1,7 +1,7 @@
 """One RPC command as an ASGI endpoint: its body in, its work in a thread, its answer out.
 
 Not the commands themselves (``content``, ``network``, ``inside``), and not their table (``app``).  A command is a
-plain blocking function of a ``Call``; what this module adds around it:
+plain blocking function of a ``Call`` (``call``); what this module adds around it:
 
 * the body is handed over as it comes (``handover``), and a client that has gone ends the command;
 * an error before the first byte of the answer is a JSON error with its status;
@@ -16,11 +16,7 @@ before they read, and an early answer would stop both sides.  It also leaves roo
 
 from __future__ import annotations
 
-import enum
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -32,101 +28,22 @@ from shoal.messages.errors import BadInput, DeadlineExceeded, LocalError, Unavai
 from shoal.messages.limits import (
     HTTP_BODY_STALL_S,
     HTTP_DRAIN_S,
-    HTTP_FAILURES_KEPT,
     HTTP_HELD_BYTES,
     HTTP_PULL_BYTES,
-    HTTP_REQUESTS_MAX,
 )
 from shoal.runtime.http import errors
 from shoal.runtime.http.arguments import Arguments
-from shoal.runtime.http.backend import Backend
+from shoal.runtime.http.call import Call, Command, Edge, Form
 from shoal.runtime.http.handover import BodyPipe
-from shoal.runtime.http.multipart import Parts, boundary_of
+from shoal.runtime.http.plain import send_plain
 from shoal.runtime.http.pull import Puller, in_thread
 
 REQUEST_ID: Final = b"x-shoal-request"
-TEXT: Final = "text/plain; charset=utf-8"
 CONNECTION: Final = "connection"
 """In the request's ``state``: the connection's stream, whose ``abort`` breaks it off."""
 
 
 EXPLAIN_S: Final = 1.5  # beyond the client's timeout: the node's own "this was tried" says more than "too late"
-
-
-class Failures:
-    """Why the last broken transfers broke off, by request id."""
-
-    def __init__(self) -> None:
-        self._texts: OrderedDict[str, str] = OrderedDict()
-
-    def keep(self, request: str, text: str) -> None:
-        """Remember ``text``; the oldest goes when there are too many."""
-        self._texts[request] = text
-        while len(self._texts) > HTTP_FAILURES_KEPT.value:
-            self._texts.popitem(last=False)
-
-    def find(self, request: str) -> str:
-        """The text, or nothing."""
-        return self._texts.get(request, "")
-
-
-@dataclass(slots=True)
-class Edge:
-    """What all endpoints of one server share.  Used on the trio side only, but for ``failures.find``."""
-
-    backend: Backend
-    request_s: float
-    repo: str = ""
-    failures: Failures = field(default_factory=Failures)
-    limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HTTP_REQUESTS_MAX.value))
-    running: int = 0
-    served: int = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether one more request must be turned away.  Threads of clients that left count until they are done."""
-        return self.running >= HTTP_REQUESTS_MAX.value or self.limiter.available_tokens < 1
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request, as a command sees it, in its worker thread."""
-
-    edge: Edge
-    arguments: Arguments
-    content_type: str
-    chunks: Iterator[bytes]
-
-    @property
-    def backend(self) -> Backend:
-        return self.edge.backend
-
-    @property
-    def timeout_s(self) -> float:
-        """How long to wait for any one thing."""
-        return self.arguments.timeout() or self.edge.request_s
-
-    def parts(self) -> Parts:
-        """The multipart body.  Raises BadInput when it is something else."""
-        return Parts(self.chunks, boundary_of(self.content_type))
-
-
-class Form(enum.Enum):
-    """What a command's function returns, and how it is sent."""
-
-    WHOLE = "one JSON value, or bytes"
-    LINES = "an iterator of JSON values, one a line"
-    BYTES = "an iterator of bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A row of the table in ``app``."""
-
-    path: str
-    run: Callable[[Call], Any]
-    form: Form = Form.WHOLE
-    media_type: str = errors.JSON
 
 
 def _line(value: Any) -> bytes:
@@ -287,7 +204,7 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _break_off(self) -> None:
-        """End the connection without the last chunk, and stay until that has been noticed: see ``send_plain``.
+        """End the connection without the last chunk, and stay until that has been noticed: see ``plain``.
 
         An HTTP/1.0 client knows no chunks; it can only tell the end from the break by a reset.
         """
@@ -300,31 +217,3 @@ class _Exchange:
 def _weight(item: Any) -> int:
     """Bytes of an item, nearly."""
     return len(item) if isinstance(item, bytes | memoryview) else 256
-
-
-async def send_plain(
-    receive: Receive, send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes], media_type: str = TEXT
-) -> None:
-    """A short answer that does not care for the request's body.
-
-    The body is taken and thrown away meanwhile: hypercorn waits for ever to tell an application that does not
-    listen that its client has gone.  See also ``_Exchange._finish``.
-    """
-    fields = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)), *headers]
-    async with trio.open_nursery() as nursery:
-        done = trio.Event()
-        nursery.start_soon(_throw_away, receive, done)
-        await send({"type": "http.response.start", "status": status, "headers": fields})
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        with trio.move_on_after(HTTP_DRAIN_S.value):
-            await done.wait()
-        await send({"type": "http.response.body", "body": b""})
-        nursery.cancel_scope.cancel()
-
-
-async def _throw_away(receive: Receive, done: trio.Event) -> None:
-    """Take what comes until the client is gone; ``done``: the body is complete."""
-    while (message := await receive())["type"] != "http.disconnect":
-        if not message.get("more_body", False):
-            done.set()
-    done.set()

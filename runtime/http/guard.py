@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shoal.runtime.http.endpoint import send_plain
+from shoal.runtime.http.plain import send_plain
 
 BROWSERS: Final = "Mozilla"  # every browser's User-Agent begins so
 SAFE_METHODS: Final = ("GET", "HEAD")

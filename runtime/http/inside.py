@@ -18,7 +18,8 @@ from shoal.messages.limits import HTTP_PROBES_MAX
 from shoal.runtime.http import errors, shapes
 from shoal.runtime.http.arguments import shown
 from shoal.runtime.http.backend import Backend
-from shoal.runtime.http.endpoint import Call, send_plain
+from shoal.runtime.http.call import Call
+from shoal.runtime.http.plain import send_plain
 from shoal.runtime.http.pull import in_thread
 
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"

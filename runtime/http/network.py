@@ -12,7 +12,7 @@ from typing import Any, Final
 from shoal.messages.errors import BadInput, LocalError, NotFound, RemoteError
 from shoal.messages.limits import HTTP_PINGS_MAX
 from shoal.runtime.http import shapes
-from shoal.runtime.http.endpoint import Call
+from shoal.runtime.http.call import Call
 
 PINGS: Final = 10
 PING_PAUSE_S: Final = 1.0

@@ -21,7 +21,7 @@ from shoal.messages.limits import (
 )
 from shoal.runtime.config import Config
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, Backend
-from shoal.runtime.http.endpoint import Failures
+from shoal.runtime.http.call import Failures
 from shoal.runtime.http.server import HttpServer
 from shoal.tests.support.backend import DictBackend
 from shoal.tests.support.http_client import BOUNDARY, MULTIPART, multipart, part, request, rpc
