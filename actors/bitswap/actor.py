@@ -42,7 +42,7 @@ class BitswapActor(Actor):
         self.links = Links(ctx.random)
         self.streams = Streams(ctx, self.links, self._stream_open, self._stream_failed)
         self.fetching = Fetching(ctx, self.links, self.streams)
-        self.serving = Serving(ctx, self.links, self.streams)
+        self.serving = Serving(ctx, self.links, self.streams, self._handled)
         self.messages_received = 0
         self._deferred = 0
         self._timer: Timer | None = None
@@ -53,11 +53,7 @@ class BitswapActor(Actor):
 
     def receive(self, message: Message, envelope: Envelope) -> None:
         super().receive(message, envelope)
-        self._deferred += 1
-        if self.ctx.queued == 0 or self._deferred >= DEFERRED_MAX:
-            self._pump()
-        else:
-            self._wake_in(DEFERRED_S)
+        self._handled()
 
     # --- peers -----------------------------------------------------------------------------------------
 
@@ -120,14 +116,14 @@ class BitswapActor(Actor):
 
     def _stream_open(self, link: Link) -> None:
         self.fetching.seeker.stream_up(link.peer, link.protocol == wire.BITSWAP_1_2)
-        self._pump()
+        self._handled()
 
     def _stream_failed(self, peer: str, hopeless: bool) -> None:
         """A peer that we cannot talk to is not asked until it says by identify, or by a frame, that it can be."""
         if hopeless:
             self.fetching.seeker.peer_usable(peer, False, self.ctx.now())
             self.serving.ledger.disconnected(peer)
-        self._pump()
+        self._handled()
 
     # --- our wants -------------------------------------------------------------------------------------
 
@@ -208,6 +204,14 @@ class BitswapActor(Actor):
         )
 
     # --- the pump ----------------------------------------------------------------------------------------
+
+    def _handled(self) -> None:
+        """After each message: pump, or put it off while more messages wait, so that what they cause is merged."""
+        self._deferred += 1
+        if self.ctx.queued == 0 or self._deferred >= DEFERRED_MAX:
+            self._pump()
+        else:
+            self._wake_in(DEFERRED_S)
 
     def _pump(self) -> None:
         self._deferred = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from shoal.actors.base import Context
@@ -25,10 +26,11 @@ STORE_PAUSE_S: Final = 0.2  # seconds without reads after the store could not an
 class Serving:
     """What our peers want from us."""
 
-    def __init__(self, ctx: Context, links: Links, streams: Streams) -> None:
+    def __init__(self, ctx: Context, links: Links, streams: Streams, handled: Callable[[], None]) -> None:
         self.ctx = ctx
         self.links = links
         self.streams = streams
+        self.handled = handled  # called after each answer of the store: have everything pumped
         self.ledger = Ledger()
         self.paused_until = -math.inf
 
@@ -63,7 +65,7 @@ class Serving:
                 self.ledger.located(lookup, reply.sizes, now)
             else:
                 self.ledger.lookup_failed(lookup, now)
-            self.pump()
+            self.handled()
 
         message = blocks.HasBlocks(lookup.cids)
         self.ctx.request(message, answered, origin=origin, deadline=math.inf, timeout_s=STORE_TIMEOUT_S)
@@ -83,7 +85,7 @@ class Serving:
             else:
                 self.paused_until = self.ctx.now() + STORE_PAUSE_S
                 self.ledger.abandon(work, self.ctx.now())
-            self.pump()
+            self.handled()
 
         message = blocks.ServeBlocks(work.peer, cids)
         self.ctx.request(message, answered, origin=peer_origin(work.peer), deadline=math.inf, timeout_s=STORE_TIMEOUT_S)
