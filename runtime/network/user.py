@@ -174,12 +174,13 @@ class UserProtocols:
             wrapped = LiveUserStream(self._state, link, stream)
             try:
                 await handler(wrapped)
-            except Exception:
-                log.exception("the handler of %s failed", wrapped.protocol)
-                await wrapped.reset()
-            except BaseException:
+            except BaseException as fault:  # a user's SystemExit too: it must not end every connection of the node
+                cancelled, own = _parted(fault)
+                if own is not None:
+                    log.error("the handler of %s failed", wrapped.protocol, exc_info=own)
                 self._state.spawn(wrapped.reset)
-                raise
+                if cancelled is not None:
+                    raise cancelled from None
             else:
                 await wrapped.close()
 
@@ -221,3 +222,10 @@ class UserProtocols:
             if acquired:
                 link.slots.release()
             raise
+
+
+def _parted(fault: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of ``fault`` is trio's cancelling, which must go on its way, and what is the handler's own."""
+    if isinstance(fault, BaseExceptionGroup):
+        return fault.split(trio.Cancelled)
+    return (fault, None) if isinstance(fault, trio.Cancelled) else (None, fault)
