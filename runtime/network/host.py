@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from libp2p.abc import IMuxedConn, ITransport
+from libp2p.abc import IMuxedConn, INetConn, ITransport
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import StreamHandlerFn, TProtocol, TSecurityOptions
@@ -107,6 +107,10 @@ class NodeSwarm(Swarm):
     def _schedule_auto_connect(self) -> None:
         """Nobody is dialled but on request."""
 
+    async def notify_disconnected(self, conn: INetConn) -> None:
+        # Without the note for the auto-connector, which it keeps for every peer there ever was once it is stopped.
+        await self._notify("disconnected", conn)
+
     def _schedule_prune(self) -> None:
         """Nobody is dropped but on request."""
 
@@ -138,12 +142,23 @@ def security_options(pair: KeyPair, config: NetworkConfig) -> TSecurityOptions:
     return offered
 
 
+def quiet() -> None:
+    """py-libp2p logs strangers' failures, such as a refused dial, as errors; what matters comes through events.
+
+    A level that somebody has set on purpose is kept.
+    """
+    logger = logging.getLogger("libp2p")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+
+
 def build_host(pair: KeyPair, config: NetworkConfig, admit: Admit, adopt: Adopt) -> BasicHost:
     """A host that is not yet running.  Its peerstore, identify, health monitor and resource manager are not used:
 
     the address book, identify, probing and limits are ours, bounded, and on the transport actor's side.
     """
     tune()
+    quiet()
     peer = ID.from_pubkey(pair.public_key)
     peerstore = PeerStore()
     peerstore.add_key_pair(peer, pair)

@@ -51,17 +51,21 @@ def addr_text(raw: bytes) -> str:
         return ""
 
 
+def clean(value: str | bytes, at_most: int) -> str:
+    """The printable characters of a peer's text, at most so many.  Text that is not UTF-8 comes as bytes."""
+    start = value[: 4 * at_most]
+    text = start.decode(errors="ignore") if isinstance(start, bytes) else start
+    return "".join(char for char in text if char.isprintable())[:at_most]
+
+
 def facts_of(message: Identify, before: PeerFacts = NOTHING) -> PeerFacts:
     """What ``message`` claims, within bounds; fields that it leaves out stay as ``before`` (a push may be partial)."""
-    protocols = _distinct(
-        (name for name in message.protocols if name.isprintable() and len(name) <= PROTOCOL_CHARS_MAX.value),
-        PEER_PROTOCOLS_MAX.value,
-    )
+    names = (clean(name, PROTOCOL_CHARS_MAX.value + 1) for name in message.protocols)
+    protocols = _distinct((name for name in names if len(name) <= PROTOCOL_CHARS_MAX.value), PEER_PROTOCOLS_MAX.value)
     # Twice the bound is looked at, since some may be malformed; parsing each costs some 50 us.
     addrs = _distinct(map(addr_text, message.listen_addrs[: 2 * PEER_ADDRS_MAX.value]), PEER_ADDRS_MAX.value)
-    agent = "".join(char for char in message.agent_version[: 4 * AGENT_CHARS_MAX.value] if char.isprintable())
     return PeerFacts(
-        agent=agent[: AGENT_CHARS_MAX.value] or before.agent,
+        agent=clean(message.agent_version, AGENT_CHARS_MAX.value) or before.agent,
         protocols=protocols or before.protocols,
         listen_addrs=addrs or before.listen_addrs,
         observed_addr=addr_text(message.observed_addr) if message.observed_addr else before.observed_addr,

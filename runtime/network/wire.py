@@ -5,10 +5,10 @@ Noise or TLS record, after which the connection is dead but looks alive), gives 
 record in time and closes the socket, notes when the peer was last heard, and reads through a buffer.
 ``GuardedYamux`` stands above the security layer and writes whole yamux frames or none.
 
-Measured, two processes on loopback, one framed stream of 64 x 2 MiB, Noise: see ``tests/runtime/network/speed.py``.
 Two knobs of py-libp2p's yamux are turned here, both for the whole process and both interoperable: data frames that
 fit one Noise message (65,519 bytes instead of 65,536, so that none is split over two), and no window update for
-each partial read.
+each partial read.  Measured with ``tests/runtime/network/speed.py`` (two processes on loopback, one framed stream of
+64 x 2 MiB, Noise): about 1.7 times as fast as without.
 """
 
 import os

@@ -4,6 +4,7 @@ Each has two tests.  ``test_upstream_...`` shows the trap in py-libp2p as it com
 it, and the way round (named in ``host``) can go.  ``test_ours_...`` shows that we do not fall into it.
 """
 
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
+from shoal.runtime.network.connections import Link
 from shoal.runtime.network.wire import GuardedConnection, GuardedYamux
 
 PROTOCOL = TProtocol("/test/1")
@@ -131,6 +133,12 @@ def test_ours_takes_600_connections_in_its_life(lab: SimpleNamespace) -> None:
             await server.events.until(lambda: len(server.events.all("disconnected")) == 600, "their ends")
             assert await holds(lambda: limiter.borrowed_tokens == 0)
             assert not list(server.network._connections)
+            swarm = server.network.host.get_network()
+            assert not swarm.auto_connector._recent_disconnects
+            assert len(swarm.peerstore.peer_ids()) == 1
+            await trio.sleep(0.3)  # py-libp2p sleeps 0.2 s while it lets go of one
+            gc.collect()
+            assert sum(isinstance(thing, Link) for thing in gc.get_objects()) <= 1
 
     lab.run(body)
 
