@@ -10,14 +10,14 @@ Why py-libp2p alone cannot fetch a file from Kubo over QUIC.  boxo opens a strea
 multistream header, the protocol and the message at once (lazy negotiation), and then closes the stream and stops
 reading: FIN and STOP_SENDING arrive with, or before, the first bytes that we read.
 
-1. py-libp2p answers each line of the negotiation with one of its own.  After STOP_SENDING such a write raises
-   QUICStreamClosedError, the negotiation fails, and the stream is reset with the block unread in its buffer.
-   ``negotiation.choose`` reads on when it cannot answer.
+1. py-libp2p answers each line of the negotiation with one of its own.  After STOP_SENDING such a write fails: with
+   QUICStreamClosedError, or when aioquic knew first with a RuntimeError, at which py-libp2p resets the stream with the
+   block unread in its buffer.  ``negotiation.choose`` reads on when it cannot answer.
 2. On streams that we opened, STOP_SENDING is taken for the end of both directions, so that identify's answer is lost.
 3. A FIN that comes while a reader is between its two looks at the buffer hides the bytes that came with it: one
    identify in seven failed.
 
-``GuardedQUICStream`` answers 2 and 3.
+``GuardedQUICStream`` answers the RuntimeError, 2 and 3.
 """
 
 import logging
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 Admit = Callable[[str], bool]
 
+# Twice what passes between two probes of ours (`idle_probe_s`); go-libp2p sends something every 15 s.
+IDLE_TIMEOUT_S: Final = 60.0
 # py-libp2p resets a stream that nothing was read from for this long; ours may be idle, and have their own deadlines.
 NEVER_S: Final = 10.0 * 365 * 24 * 3600
 
@@ -81,6 +83,7 @@ def quic_transport(key: PrivateKey, admit: Admit) -> AdmittingTransport:
     tune()
     config = QUICTransportConfig(
         enable_draft29=False,
+        idle_timeout=IDLE_TIMEOUT_S,
         STREAM_READ_TIMEOUT=NEVER_S,
         MAX_STREAM_RECEIVE_BUFFER=QUIC_UNREAD_MAX.value,
     )
