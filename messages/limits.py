@@ -51,7 +51,6 @@ OUR_WANTS_MAX: Final = Limit(65536, "wants", "of this node at one time; more is 
 DEMAND_MAX: Final = Limit(262144, "wants", "of all peers that are remembered to know what is popular", "CVE-2023-25568")
 WANTS_LISTED_MAX: Final = Limit(16384, "wants", "in one answer of the wantlist", "design 2")
 OUTSTANDING_BYTES_PER_PEER: Final = Limit(1 * MIB, "bytes", "one peer may not take all memory", "boxo engine")
-REPLY_BATCH_BYTES: Final = Limit(16 * KIB, "bytes", "small blocks are batched up to about this", "boxo engine")
 INLINE_BLOCK_MAX: Final = Limit(1024, "bytes", "a want-have is answered by a block this small", "boxo engine")
 
 # --- connections ---------------------------------------------------------------------------------
@@ -203,4 +202,49 @@ SEARCHING_WANTS_MAX: Final = Limit(64, "wants", "of one session asked for widely
 WINDOW_BYTES_MIN: Final = Limit(1 * MIB, "bytes", "asked of one peer and not yet arrived, at least", "boxo engine")
 WINDOW_BYTES_MAX: Final = Limit(
     16 * MIB, "bytes", "asked of one peer and not yet arrived, at most", "1 Gbit/s x 130 ms"
+)
+
+# --- the wire stack (runtime.network.wire_stack) -------------------------------------------------
+YAMUX_WINDOW_START: Final = Limit(256 * KIB, "bytes", "that a stream may send before the first update", "yamux spec")
+YAMUX_WINDOW_MAX: Final = Limit(16 * MIB, "bytes", "that a stream's window grows to, at most", "go-libp2p yamux")
+YAMUX_GROWN_PER_CONNECTION: Final = Limit(
+    64 * MIB, "bytes", "by which the windows of one connection have grown", "as much as may be unread"
+)
+YAMUX_GROWN_NODE: Final = Limit(256 * MIB, "bytes", "by which all windows of the node have grown", "memory")
+YAMUX_UNREAD_NODE: Final = Limit(
+    256 * MIB, "bytes", "received and not read; the heaviest connection goes first", "CVE-2022-23492"
+)
+YAMUX_UNACKED_MAX: Final = Limit(256, "streams", "that we opened and the peer has not acknowledged", "yamux spec")
+YAMUX_BACKLOG_MAX: Final = Limit(256, "streams", "of the peer that nobody here has taken yet", "yamux spec")
+YAMUX_STREAMS_OUT_MAX: Final = Limit(1024, "streams", "of ours on one connection, all protocols", "go-libp2p rcmgr")
+YAMUX_CONTROL_BYTES: Final = Limit(
+    32 * KIB, "bytes", "of answers that the peer does not take; then it is given up", "limits list, inputs 45, 46"
+)
+YAMUX_SMALL_FRAME_BYTES: Final = Limit(256, "bytes", "of payload below which a frame counts as small", "measured")
+YAMUX_SMALL_FRAMES_BURST: Final = Limit(
+    16384, "frames", "small ones read at once; then at a rate", "HTTP/2 rapid reset"
+)
+YAMUX_SMALL_FRAMES_RATE: Final = Limit(
+    8192, "frames a second", "small ones read of one connection, about 5 % of a core", "limits list, inputs 45, 46"
+)
+
+# --- the transport actor (actors.transport) ------------------------------------------------------
+FRAMES_WAITING_PEER: Final = Limit(
+    4096, "frames", "of one peer, handed to an actor that has not dealt with them", "design 3"
+)
+FRAME_BYTES_WAITING_PEER: Final = Limit(
+    32 * MIB, "bytes", "of one peer's frames that wait; twice what is asked of it", "design 3"
+)
+FRAMES_WAITING_ALL: Final = Limit(24576, "frames", "of all peers that wait; a mailbox takes 32,768 notices", "design 3")
+FRAME_BYTES_WAITING_ALL: Final = Limit(
+    192 * MIB, "bytes", "of all peers' frames that wait; a mailbox takes 256 MiB", "design 3"
+)
+PROTOCOLS_LISTED_MAX: Final = Limit(
+    32, "protocols", "of one peer in a list of all peers, which must fit a message", "input 55"
+)
+HANDSHAKES_MAX: Final = Limit(
+    128, "handshakes", "of strangers under way at one time; each holds a socket", "go-libp2p rcmgr"
+)
+HANDSHAKES_PER_IP: Final = Limit(
+    16, "handshakes", "of one IPv4 address or IPv6 /56; loopback is free", "go-libp2p rcmgr"
 )
