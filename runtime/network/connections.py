@@ -19,6 +19,7 @@ from libp2p.rcmgr import Direction
 from libp2p.transport.quic.connection import QUICConnection
 
 from shoal.actors.transport.network import Connection
+from shoal.messages.errors import RemoteError
 from shoal.messages.limits import STREAMS_OUT_PER_CONNECTION
 from shoal.runtime.network.quic import quic_addr
 from shoal.runtime.network.state import State
@@ -42,6 +43,7 @@ class Link:
         self.row = row
         self.conn = conn
         self.guard = guard_of(conn.muxed_conn)
+        self._answered_at = trio.current_time()
         # Streams that the actor and users opened; py-libp2p's own semaphore blocks for ever at 256.
         self.slots = trio.Semaphore(STREAMS_OUT_PER_CONNECTION.value)
         self.inbound = 0  # streams of the peer that are open
@@ -54,6 +56,21 @@ class Link:
     @property
     def quic(self) -> bool:
         return self.row.security == "quic"
+
+    @property
+    def heard_at(self) -> float:
+        """When the last byte came; over QUIC, which does not tell, when the last probe was answered."""
+        return self.guard.heard_at if self.guard else self._answered_at
+
+    def answered(self) -> None:
+        """The peer has answered a probe."""
+        self._answered_at = trio.current_time()
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at its socket, if it has one of its own."""
+        self.closing = self.closing or reason
+        if self.guard is not None:
+            self.guard.abort(reason)
 
     @contextmanager
     def scope(self) -> Iterator[trio.CancelScope]:
@@ -171,31 +188,37 @@ class Connections:
         if link.guard is not None:
             link.guard.abort()
 
-    async def probe_silent(self, probe: Callable[[Link], Awaitable[None]]) -> None:
-        """For ever: probe each connection that was silent for ``idle_probe_s``; close it when nothing comes back.
-
-        Any byte is an answer, a refusal of the protocol too.  QUIC has an idle timeout of its own.
-        """
+    async def probe_silent(self, probe: Callable[[Link], Awaitable[object]]) -> None:
+        """For ever: probe each connection that was silent for ``idle_probe_s``; close it when nothing comes back."""
         config = self._state.config
+        probing: set[int] = set()
+
+        async def probe_one(link: Link) -> None:
+            probing.add(link.row.id)
+            try:
+                await self._probe(link, probe)
+            finally:
+                probing.discard(link.row.id)
+
         while True:
             await trio.sleep(config.idle_probe_s / 4)
             horizon = trio.current_time() - config.idle_probe_s
             for link in self:
-                if link.guard is not None and not link.closing and link.guard.heard_at < horizon:
-                    link.guard.heard_at = trio.current_time()
-                    self._state.spawn(self._probe, link, probe)
+                if link.heard_at < horizon and not link.closing and link.row.id not in probing:
+                    self._state.spawn(probe_one, link)
 
-    async def _probe(self, link: Link, probe: Callable[[Link], Awaitable[None]]) -> None:
-        if link.guard is None:
-            return
-        before = link.guard.heard_at
-        with link.scope(), trio.move_on_after(self._state.config.idle_probe_timeout_s):
+    async def _probe(self, link: Link, probe: Callable[[Link], Awaitable[object]]) -> None:
+        """Any byte is an answer, so is a refusal of the protocol."""
+        timeout_s, before = self._state.config.idle_probe_timeout_s, link.heard_at
+        with link.scope(), trio.move_on_after(timeout_s):
             try:
                 await probe(link)
-            except Exception as fault:  # what matters is whether a byte came
-                log.debug("probe of connection %d: %r", link.row.id, fault)
-            while link.guard.heard_at == before:
-                await trio.sleep(self._state.config.idle_probe_timeout_s / 20)
-        if link.alive and link.guard.heard_at == before:
-            link.closing = link.closing or "the peer went silent"
-            link.guard.abort(link.closing)
+                link.answered()
+            except RemoteError as fault:
+                if fault.code == "unsupported":
+                    link.answered()
+            while link.heard_at == before:
+                await trio.sleep(timeout_s / 20)
+        if link.alive and link.heard_at == before:
+            link.abort("the peer went silent")
+            await self.close(link, link.closing)

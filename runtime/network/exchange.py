@@ -65,10 +65,19 @@ class Exchange:
 
     async def on_stream(self, stream: INetStream) -> None:
         """Every inbound stream, from its first byte: agree on the protocol, then run its handler."""
-        link = self._link_of(stream)
-        if link is None or not isinstance(stream, NetStream):
-            await stream.reset()
+        if not isinstance(stream, NetStream):
             return
+        try:
+            link = self._link_of(stream)
+            if link is None:
+                await drop(stream)
+            else:
+                await self._admit(link, stream)
+        except Exception:
+            log.exception("an inbound stream could not be taken")
+            await drop(stream)
+
+    async def _admit(self, link: Link, stream: NetStream) -> None:
         if link.inbound >= STREAMS_IN_PER_CONNECTION.value:
             self._state.events.remote_fault(link.row.peer, "streams", f"{link.inbound} streams are open already")
             await drop(stream)
@@ -81,8 +90,8 @@ class Exchange:
             if fault.code != "reset":  # to change one's mind breaks no rule
                 self._state.events.remote_fault(link.row.peer, fault.code, str(fault))
             await drop(stream)
-        except Exception as fault:
-            log.warning("a %s stream of %s failed", stream.get_protocol(), link.row.peer, exc_info=fault)
+        except Exception:
+            log.exception("a %s stream of %s failed", stream.get_protocol(), link.row.peer)
             await drop(stream)
         finally:
             link.inbound -= 1
@@ -142,6 +151,10 @@ class Exchange:
             if deadline.cancelled_caught and not scope.cancel_called:
                 full = "too many streams are open on its connection" if waiting else "the peer did not answer"
                 reason = f"no stream within {timeout_s:g} s: {full}"
+            self._state.events.stream_failed(ticket, reason)
+            return
+        if not link.alive:
+            link.slots.release()
             self._state.events.stream_failed(ticket, reason)
             return
         framed = FramedStream(self._state, next(self._numbers), link, stream, frame_max, inbound=False)

@@ -30,7 +30,7 @@ from shoal.actors.transport.network import NetworkEvents, StreamHandler
 from shoal.messages.errors import LocalError, Unavailable
 from shoal.runtime.network import identify, ping
 from shoal.runtime.network.config import NetworkConfig
-from shoal.runtime.network.connections import Connections, Link
+from shoal.runtime.network.connections import Connections
 from shoal.runtime.network.dialing import Dialer
 from shoal.runtime.network.exchange import Exchange
 from shoal.runtime.network.framing import Piece
@@ -117,7 +117,7 @@ class Libp2pNetwork:
                     await self._swarm.auto_connector.stop()
                     await listen(self._swarm, endpoints)
                     self._ready.set()
-                    self._state.spawn(self._connections.probe_silent, self._probe)
+                    self._state.spawn(self._connections.probe_silent, self._pings.measure)
                     await self._stopping.wait()
                 except LocalError as fault:
                     self._failure = fault
@@ -136,9 +136,6 @@ class Libp2pNetwork:
         self._failure = self._failure or Unavailable("the network has stopped")
         self._ready.set()
         self._stopped.set()
-
-    async def _probe(self, link: Link) -> None:
-        await self._pings.measure(link)
 
     async def _close_all(self) -> None:
         """Listeners and connections at the same time: py-libp2p takes 0.2 s for each, one after another."""

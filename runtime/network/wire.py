@@ -158,7 +158,12 @@ class GuardedYamux(yamux.Yamux):
         # The shield ends with the frame; GuardedConnection bounds each record in it.
         async with self._write_lock:
             with trio.CancelScope(shield=True):
-                await self.secured_conn.write(data)
+                try:
+                    await self.secured_conn.write(data)
+                except Exception as fault:
+                    # The one error, and the two words in it, that py-libp2p's yamux takes for the end of the
+                    # connection everywhere; after another it goes on with what it has buffered, 10 ms a frame.
+                    raise RawConnError(f"connection closed: {fault}") from fault
         await trio.lowlevel.checkpoint()
 
     async def _read_data_body(self, length: int) -> bytes:

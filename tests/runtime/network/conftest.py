@@ -19,6 +19,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.log: list[tuple[Any, ...]] = []
+        self._by_kind: dict[str, list[tuple[Any, ...]]] = {}
         self.refused: list[str] = []
         self.admits = True
         self.frames: dict[int, list[bytes]] = {}
@@ -31,6 +32,7 @@ class Recorder:
 
     def _note(self, *event: Any) -> None:
         self.log.append(event)
+        self._by_kind.setdefault(event[0], []).append(event)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -91,7 +93,12 @@ class Recorder:
 
     def all(self, kind: str, *start: Any) -> list[tuple[Any, ...]]:
         """The events of ``kind`` whose first arguments are ``start``."""
-        return [event[1:] for event in self.log if event[0] == kind and event[1 : 1 + len(start)] == start]
+        return [event[1:] for event in self._by_kind.get(kind, ()) if event[1 : 1 + len(start)] == start]
+
+    def clear(self) -> None:
+        """Forget all events so far."""
+        self.log.clear()
+        self._by_kind.clear()
 
     async def wait(self, kind: str, *start: Any, within_s: float = 15) -> tuple[Any, ...]:
         """The first such event, waiting for it; fails the test when it does not come."""

@@ -89,7 +89,7 @@ def test_bad_answers_and_bad_pushes(lab: SimpleNamespace, pieces: list[bytes], c
             connection = await a.connect(b)
             if code != "identify" or pieces:
                 assert (await b.events.wait("remote_fault", a.peer, code))[1] == code
-            b.events.log.clear()
+            b.events.clear()
             await a.network.run_user(b.peer, PUSH, send, 5.0)
             await b.events.wait("remote_fault", a.peer, code)
             assert not b.events.all("identified")

@@ -134,7 +134,7 @@ def test_announced_bytes_must_come(lab: SimpleNamespace) -> None:
                 (drip, "slow", "within 0.9 s"),
                 (cut, "frame-cut", "inside a frame"),
             ):
-                b.events.log.clear()
+                b.events.clear()
                 async with trio.open_nursery() as nursery:
 
                     async def offend(handler: Any = behave) -> None:
