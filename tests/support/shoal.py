@@ -74,11 +74,11 @@ class Shoal:
             raise
 
     # --- content ---------------------------------------------------------------------------------
-    def add(self, source: Path | bytes, timeout_s: float = CALL_TIMEOUT_S, **flags: Option) -> str:
+    def add(self, source: Path | bytes | Iterator[bytes], timeout_s: float = CALL_TIMEOUT_S, **flags: Option) -> str:
         """Import bytes, a file or a whole directory; its CID.  ``cid_version=1`` is the option cid-version=1."""
-        parts = [part(source, "bytes")] if isinstance(source, bytes) else tree_parts(source)
+        parts = tree_parts(source) if isinstance(source, Path) else [part(source, "bytes")]
         pieces = gathered(multipart(*parts))
-        lines = b"".join(self.stream("add", timeout_s=timeout_s, upload=pieces, **flags)).splitlines()
+        lines = b"".join(self._stream("add", (), flags, timeout_s, pieces)).splitlines()
         return str(json.loads(lines[-1])["Hash"])
 
     def cat(self, cid: str, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
@@ -113,7 +113,7 @@ class Shoal:
 
     def bitswap_stat(self, peer: str = "") -> dict[str, Any]:
         """Counters of what was swapped, of all or of one peer."""
-        return dict(self.call("bitswap/stat", **({"peer": peer} if peer else {})))
+        return dict(self.call("bitswap/stat", peer=peer))
 
     def repo_stat(self) -> dict[str, Any]:
         """What is stored, by tier."""
@@ -160,17 +160,20 @@ class Shoal:
     # --- requests and answers --------------------------------------------------------------------
     def call(self, command: str, *args: str, timeout_s: float = CALL_TIMEOUT_S, **options: Option) -> Any:
         """An RPC with one JSON value for an answer."""
-        return json.loads(b"".join(self.stream(command, *args, timeout_s=timeout_s, **options)) or b"null")
+        return json.loads(b"".join(self._stream(command, args, options, timeout_s)) or b"null")
 
-    def stream(
+    def stream(self, command: str, *args: str, timeout_s: float = CALL_TIMEOUT_S, **options: Option) -> Iterator[bytes]:
+        """An RPC's answer in pieces, as they come.  Raises ShoalFailed, also when it breaks off half-way."""
+        return self._stream(command, args, options, timeout_s)
+
+    def _stream(
         self,
         command: str,
-        *args: str,
-        timeout_s: float = CALL_TIMEOUT_S,
+        args: Sequence[str],
+        options: Mapping[str, Option],
+        timeout_s: float,
         upload: Iterator[bytes] | None = None,
-        **options: Option,
     ) -> Iterator[bytes]:
-        """An RPC's answer in pieces, as they come.  Raises ShoalFailed, also when it breaks off half-way."""
         pairs = [*(("arg", arg) for arg in args), ("timeout", f"{timeout_s:f}s")]
         for name, value in options.items():
             pairs.append((name.replace("_", "-"), str(value).lower() if isinstance(value, bool) else str(value)))
