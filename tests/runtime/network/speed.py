@@ -10,7 +10,7 @@ import sys
 
 import trio
 
-from shoal.actors.transport.network import NetworkEvents
+from shoal.actors.transport.network import Connection, NetworkEvents
 from shoal.runtime.network import host, wire
 from shoal.runtime.network.config import NetworkConfig
 from shoal.runtime.network.identity import generate
@@ -59,9 +59,9 @@ class Events(SilentEvents):
                 self.sent += 1
                 self.network.send_frame(self.stream, [memoryview(bytes(FRAME_BYTES))], 60.0)
 
-    def dialed(self, attempt: int, connection: object) -> None:
+    def dialed(self, attempt: int, connection: Connection) -> None:
         assert self.network is not None
-        self.network.open_stream(1, connection.peer, [PROTOCOL], FRAME_BYTES, 10.0)  # type: ignore[attr-defined]
+        self.network.open_stream(1, connection.peer, [PROTOCOL], FRAME_BYTES, 10.0)
 
 
 async def side(security: str, target: list[str]) -> None:
