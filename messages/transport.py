@@ -107,7 +107,7 @@ class FrameReceived(Message, frozen=True):
 
 
 class FrameTaken(Message, frozen=True):
-    """Credit: ``size`` bytes of frames of this stream have been dealt with, so that more may be read."""
+    """Credit: a frame of ``size`` bytes of this stream has been dealt with, so that more may be read.  One a frame."""
 
     stream: int
     size: int

@@ -18,7 +18,7 @@ from shoal.actors.transport.framed import FramedStreams
 from shoal.actors.transport.network import Connection, Network, PeerFacts
 from shoal.messages import lifecycle, transport
 from shoal.messages.envelope import USER, Envelope
-from shoal.messages.limits import DIALS_MAX
+from shoal.messages.limits import DIALS_MAX, PROTOCOLS_LISTED_MAX
 from shoal.messages.replies import Done, Failed
 
 PING_TIMEOUT_S: Final = 10.0  # seconds; a peer that does not answer in this is of no use
@@ -69,13 +69,15 @@ class TransportActor(Actor):
         if row is not None:
             self._dialed(envelope, peer, next(iter(row.connections.values())).addr)
             return
+        if peer == self.network.peer_id:
+            self._failed(envelope, "BadInput", "that is this node's own peer id")
+            return
         self.book.add(peer, message.addrs)
         dial = self.dials.get(peer)
         if dial is not None:
+            # Who asks again and again with short deadlines must not make the list of waiters long.
+            dial.waiting = [one for one in dial.waiting if one.deadline > self.ctx.now()]
             dial.waiting.append(envelope)
-            return
-        if peer == self.network.peer_id:
-            self._failed(envelope, "BadInput", "that is this node's own peer id")
             return
         if len(self.dials) >= DIALS_MAX.value:
             self._failed(envelope, "Unavailable", f"{DIALS_MAX.value} dials are in progress already")
@@ -190,6 +192,8 @@ class TransportActor(Actor):
         if first:
             self.ctx.count("peers_connected")
             self.ctx.send(transport.PeerConnected(connection.peer, connection.addr, connection.inbound))
+        if connection.inbound:  # it was faster than our dial; of our own attempts ``dialed`` tells
+            self._reached(connection)
         self._close_surplus()
 
     def disconnected(self, connection: Connection, reason: str) -> None:
@@ -207,13 +211,8 @@ class TransportActor(Actor):
         self.ctx.send(identified(peer, facts))
 
     def dialed(self, attempt: int, connection: Connection) -> None:
-        peer, _ = self.attempts.pop(attempt, (connection.peer, ""))
-        dial = self.dials.pop(peer, None)
-        if dial is None:
-            return
-        self._end_dial(peer, dial)
-        for envelope in dial.waiting:
-            self._dialed(envelope, peer, connection.addr)
+        self.attempts.pop(attempt, None)
+        self._reached(connection)
 
     def dial_failed(self, attempt: int, reason: str) -> None:
         peer, addr = self.attempts.pop(attempt, ("", ""))
@@ -277,10 +276,21 @@ class TransportActor(Actor):
         elif dial.plan.waiting:
             dial.timer = self.ctx.after(STAGGER_S, lambda: self._advance(peer) if peer in self.dials else None)
 
+    def _reached(self, connection: Connection) -> None:
+        """The peer is connected: whoever waits for a dial to it has it."""
+        dial = self.dials.pop(connection.peer, None)
+        if dial is None:
+            return
+        self._end_dial(connection.peer, dial)
+        for envelope in dial.waiting:
+            self._dialed(envelope, connection.peer, connection.addr)
+
     def _end_dial(self, peer: str, dial: PeerDial) -> None:
+        """Give the attempts that still run up: their ends no longer concern this dial, nor the next one to the peer."""
         if dial.timer is not None:
             dial.timer.cancel()
         for attempt in [number for number, (name, _) in self.attempts.items() if name == peer]:
+            del self.attempts[attempt]
             self.network.cancel_dial(attempt)
 
     def _dialed(self, envelope: Envelope, peer: str, addr: str) -> None:
@@ -309,8 +319,9 @@ def identified(peer: str, facts: PeerFacts) -> transport.PeerIdentified:
 
 
 def peer_infos(row: PeerRow) -> list[transport.PeerInfo]:
-    """One ``PeerInfo`` a connection of the peer."""
+    """One ``PeerInfo`` a connection of the peer; of the protocols that it claims, only so many that a list fits."""
     agent, protocols = (row.facts.agent, row.facts.protocols) if row.facts else ("", ())
+    protocols = protocols[: PROTOCOLS_LISTED_MAX.value]
     return [
         transport.PeerInfo(
             peer=row.peer,

@@ -1,9 +1,10 @@
 """The connections of a node as rows of a pure table: who is admitted, who must go.
 
 Caps hold at once: the node's own, eight per peer, eight per IPv4 address or IPv6 /56 (loopback free, as in go-libp2p's
-resource manager).  Above the high watermark the table names connections to close, down to the low one: the
-idle before the busy, the old kind of inbound before outbound, never a protected peer and never one younger than the
-grace time.  Kubo says plainly that per-peer bounds do not stop a deliberate attack; the node's bound does.
+resource manager).  They are looked at twice, before the handshake and when the connection stands, since many handshakes
+may go on at the same time.  Above the high watermark the table names connections to close, down to the low one: the
+idle before the busy, those who dialled us before those whom we dialled, never a protected peer and never one younger
+than the grace time.  Kubo says plainly that per-peer bounds do not stop a deliberate attack; the node's bound does.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class PeerRow:
     protected: set[str] = field(default_factory=set)
     facts: PeerFacts | None = None
     rtt_s: float = 0.0
+
+    @property
+    def dialled(self) -> bool:
+        """Whether we dialled the peer, rather than only it us."""
+        return not all(connection.inbound for connection in self.connections.values())
 
 
 class ConnectionTable:
@@ -73,10 +79,11 @@ class ConnectionTable:
         return first
 
     def too_many(self, connection: Connection, policy: Policy) -> bool:
-        """Whether this connection, just added, breaks its peer's cap or the node's."""
+        """Whether this connection, just added, breaks its peer's cap, its address's or the node's."""
         row = self.peers.get(connection.peer)
         over_peer = row is not None and len(row.connections) > CONNECTIONS_PER_PEER.value
-        return over_peer or len(self._by_id) > policy.connections_max
+        at_address = self._per_subnet.get(subnet_of(connection.addr), 0) if connection.inbound else 0
+        return over_peer or at_address > CONNECTIONS_PER_IP.value or len(self._by_id) > policy.connections_max
 
     def remove(self, connection: Connection) -> bool:
         """Take a connection out; whether it was its peer's last."""
@@ -115,7 +122,7 @@ class ConnectionTable:
         rows = [
             row for row in self.peers.values() if not row.protected and now - row.since >= policy.connection_grace_s
         ]
-        rows.sort(key=lambda row: (len(row.streams) > 0, row.used_at, row.peer))
+        rows.sort(key=lambda row: (len(row.streams) > 0, row.dialled, row.used_at, row.peer))
         excess = len(self._by_id) - policy.connections_low
         chosen: list[Connection] = []
         for row in rows:

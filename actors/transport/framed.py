@@ -2,7 +2,8 @@
 
 A protocol belongs to the actor that asked for it with ``ServeProtocol``; its inbound streams and frames go to that
 actor, and so do those of the streams that the actor opened.  Reading is by credit: a frame costs credit until
-its receiver says ``FrameTaken``, so an actor that falls behind slows its peers and nobody else.
+its receiver says ``FrameTaken``, so an actor that falls behind slows its peers and nobody else.  A peer that has
+more frames waiting than its share (``backlog``) loses the stream on which the next one comes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoal.actors.base import Context
+from shoal.actors.transport.backlog import Backlog
 from shoal.actors.transport.connections import ConnectionTable, PeerRow
 from shoal.actors.transport.network import Network
 from shoal.messages import transport
@@ -41,6 +43,7 @@ class FramedStreams:
         self.served: dict[str, str] = {}  # protocol -> actor
         self.rows: dict[int, StreamRow] = {}
         self.opening: dict[int, tuple[str, Envelope]] = {}  # ticket -> (owner, request)
+        self.backlog = Backlog()
 
     def serve(self, owner: str, message: transport.ServeProtocol) -> None:
         """From now on these protocols belong to ``owner``."""
@@ -77,6 +80,12 @@ class FramedStreams:
         row = self.rows.get(stream)
         if row is None:
             return None
+        if not self.backlog.has_room(row.peer, len(data)):
+            self.ctx.count("frames_refused")
+            self.ctx.log.info("peer %s sends faster than it can be answered: stream %d is reset", row.peer, stream)
+            self.network.close_stream(stream, reset=True)
+            return None
+        self.backlog.handed_up(stream, row.peer, row.owner, len(data))
         self.ctx.count("bytes_received", len(data))
         message = transport.FrameReceived(row.peer, stream, row.protocol, Buffer(data))
         self.ctx.send(message, to=row.owner, origin=peer_origin(row.peer))
@@ -100,7 +109,8 @@ class FramedStreams:
             self.ctx.send(transport.FrameSent(row.peer, stream, size), to=row.owner)
 
     def taken(self, stream: int, size: int) -> None:
-        """The owner has dealt with ``size`` bytes: the peer may send as many more."""
+        """The owner has dealt with a frame of ``size`` bytes: the peer may send as many more."""
+        self.backlog.taken(stream, size)
         if stream in self.rows:
             self.network.grant(stream, size)
 
@@ -121,6 +131,7 @@ class FramedStreams:
 
     def owner_gone(self, owner: str) -> None:
         """The actor has been restarted and knows nothing of its streams: reset them all."""
+        self.backlog.owner_gone(owner)
         self.opening = {ticket: entry for ticket, entry in self.opening.items() if entry[0] != owner}
         for stream in [number for number, row in self.rows.items() if row.owner == owner]:
             self.network.close_stream(stream, reset=True)
