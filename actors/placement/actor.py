@@ -163,10 +163,18 @@ class PlacementActor(Actor):
             reason = getattr(reply, "reason", "the disk tier is overloaded")
             error = reply.error if isinstance(reply, Failed) else "Unavailable"
             for block in message.blocks:
-                for number in self.gets.waiting_for(block.cid):
-                    self._miss(number, (block.cid,), reason, error)
+                self._give_up(block.cid, reason, error)
 
         self.tier.call(DISK, tiers.TierPut(message.blocks), deadline, stored)
+
+    def _give_up(self, cid: CID, reason: str, error: str) -> None:
+        """Nobody gets this block, and it is not to be fetched again and again for requests that have been answered."""
+        waiting = self.gets.waiting_for(cid)
+        sessions = sorted({self.gets.open[number].session for number in waiting})
+        for number in waiting:
+            self._miss(number, (cid,), reason, error)
+        for session in sessions:
+            self.ctx.send(wants.CancelWants((cid,), session))
 
     def _available(self, stored: tuple[Block, ...]) -> None:
         """Durable now: hand out to the askers, and tell those who serve and want."""

@@ -6,7 +6,8 @@ placement hears what was tried.  Peers' demand is kept for whoever wants to know
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Iterator
+from typing import ClassVar, Final, TypeVar
 
 from shoal.actors.base import Actor, Context, handles
 from shoal.actors.wantlist.demand import Demand
@@ -17,8 +18,10 @@ from shoal.messages.envelope import PRIORITY_HIGH, PRIORITY_LOW, Envelope
 from shoal.messages.limits import WANTS_LISTED_MAX
 from shoal.messages.replies import Done, Overloaded
 
+T = TypeVar("T")
+
 EXPIRE_EVERY_S: Final = 0.25  # seconds between looks for wants past their deadline, while there are wants
-SEEK_BATCH: Final = 512  # CIDs in one SeekBlocks when all wants are told again
+BATCH: Final = 512  # CIDs in one message: however many wants there are, what is said of them fits an envelope
 
 
 class WantlistActor(Actor):
@@ -49,8 +52,7 @@ class WantlistActor(Actor):
     @handles(wants.CancelWants)
     def on_cancel(self, message: wants.CancelWants, _: Envelope) -> None:
         dropped = self.ours.cancel(message.cids, message.session)
-        if dropped:
-            self.ctx.send(wants.StopSeeking(tuple(dropped), message.session))
+        self._stop_seeking(dropped, message.session)
         self._measure()
 
     @handles(blocks.BlocksAvailable)
@@ -111,10 +113,13 @@ class WantlistActor(Actor):
 
     def _seek(self, cids: list[CID], session: int, priority: int, deadline: float) -> None:
         clamped = min(max(priority, PRIORITY_LOW), PRIORITY_HIGH)
-        for start in range(0, len(cids), SEEK_BATCH):
-            batch = tuple(cids[start : start + SEEK_BATCH])
+        for batch in batches(cids):
             self.ctx.send(wants.SeekBlocks(batch, session, clamped, deadline))
         self._measure()
+
+    def _stop_seeking(self, cids: list[CID], session: int) -> None:
+        for batch in batches(cids):
+            self.ctx.send(wants.StopSeeking(batch, session))
 
     def _measure(self) -> None:
         self.ctx.gauge("wants", len(self.ours))
@@ -130,11 +135,19 @@ class WantlistActor(Actor):
         late = self.ours.expire(self.ctx.now())
         if late:
             self.ctx.count("wants_expired", len(late))
-            failed = tuple(wants.FailedWant(cid, session, tried) for cid, session, tried in late)
-            self.ctx.send(wants.WantsFailed(failed))
+            for batch in batches(late):
+                failed = tuple(wants.FailedWant(cid, session, tried) for cid, session, tried in batch)
+                self.ctx.send(wants.WantsFailed(failed))
             ended: dict[int, list[CID]] = {}
             for cid, session, _ in late:
                 ended.setdefault(session, []).append(cid)
             for session, cids in ended.items():
-                self.ctx.send(wants.StopSeeking(tuple(cids), session))
+                self._stop_seeking(cids, session)
+            self._measure()
         self._tick_later()
+
+
+def batches(whole: list[T]) -> Iterator[tuple[T, ...]]:
+    """``whole`` in runs of at most BATCH."""
+    for start in range(0, len(whole), BATCH):
+        yield tuple(whole[start : start + BATCH])
