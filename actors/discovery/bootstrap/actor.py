@@ -19,6 +19,7 @@ from shoal.messages.replies import Done, Failed
 
 LOOK_EVERY_S: Final = 0.25  # seconds between looks at who is due
 KEEP_TAG: Final = "keep"  # the protection tag of kept peers
+DIAL_TIMEOUT_S: Final = 180.0  # seconds; 64 addresses of 15 s each, eight at a time, take 120
 ADDRS_REMEMBERED: Final = 8  # addresses of one connected peer, for dialling it again
 
 
@@ -46,7 +47,7 @@ class BootstrapActor(Actor):
             self.ctx.reply(envelope, Failed(envelope.kind, "BadInput", full))
             return
         if message.peer in self.seen:
-            self.keeping.connected(message.peer)
+            self.keeping.connected(message.peer, self.ctx.now())
         self.ctx.send(transport.Protect(message.peer, KEEP_TAG))
         self.ctx.reply(envelope, Done())
 
@@ -68,7 +69,7 @@ class BootstrapActor(Actor):
     @handles(transport.PeerConnected)
     def on_connected(self, message: transport.PeerConnected, _: Envelope) -> None:
         self._remember(message.peer, () if message.inbound else (message.addr,))
-        self.keeping.connected(message.peer)
+        self.keeping.connected(message.peer, self.ctx.now())
 
     @handles(transport.PeerIdentified)
     def on_identified(self, message: transport.PeerIdentified, _: Envelope) -> None:
@@ -110,8 +111,8 @@ class BootstrapActor(Actor):
     def _dial(self, peer: str, addrs: tuple[str, ...]) -> None:
         def answered(reply: Message) -> None:
             if isinstance(reply, transport.Dialed):
-                self.keeping.connected(peer)
+                self.keeping.connected(peer, self.ctx.now())
             else:
                 self.keeping.failed(peer, self.ctx.now())
 
-        self.ctx.request(transport.Dial(peer, addrs), answered)
+        self.ctx.request(transport.Dial(peer, addrs), answered, timeout_s=DIAL_TIMEOUT_S)

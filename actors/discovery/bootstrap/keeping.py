@@ -15,6 +15,7 @@ from shoal.messages.limits import KEPT_PEERS_MAX
 
 FIRST_WAIT_S: Final = 0.5  # seconds before the first dial after a loss; a restarting peer needs about this
 LONGEST_WAIT_S: Final = 60.0  # seconds; a peer that is back is found within a minute
+STEADY_S: Final = 2.0  # seconds; a connection that ends sooner counts as a dial that failed (a peer that is full)
 RECOVER_TRIES: Final = 5  # dials of a peer that nobody asked to keep, after the transport's death
 
 
@@ -26,7 +27,8 @@ class Kept:
     tries_left: int = -1
     connected: bool = False
     dialling: bool = False
-    failures: int = 0
+    failures: int = 0  # in a row: dials that failed and connections that did not last
+    since: float = 0.0  # when it was connected
     due: float = 0.0
 
 
@@ -53,7 +55,7 @@ class Keeping:
         """No longer; whether it was kept."""
         return self.peers.pop(peer, None) is not None
 
-    def connected(self, peer: str) -> None:
+    def connected(self, peer: str, now: float) -> None:
         """There is a connection."""
         kept = self.peers.get(peer)
         if kept is None:
@@ -61,12 +63,16 @@ class Keeping:
         if kept.tries_left >= 0:
             del self.peers[peer]
             return
-        kept.connected, kept.dialling, kept.failures = True, False, 0
+        if not kept.connected:
+            kept.since = now
+        kept.connected, kept.dialling = True, False
 
     def lost(self, peer: str, now: float) -> None:
         """The last connection is gone."""
         kept = self.peers.get(peer)
         if kept is not None:
+            if kept.connected:
+                kept.failures = kept.failures + 1 if 0 <= now - kept.since < STEADY_S else 0
             kept.connected = kept.dialling = False
             kept.due = now + self._wait(kept)
 

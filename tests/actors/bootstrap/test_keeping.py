@@ -1,11 +1,12 @@
 """Kept peers: each is dialled when due, never twice at once, with growing waits, and released when asked."""
 
+import dataclasses
 import random
 
 import hypothesis.stateful as sf
 from hypothesis import strategies as st
 
-from shoal.actors.discovery.bootstrap.keeping import LONGEST_WAIT_S, RECOVER_TRIES, Keeping
+from shoal.actors.discovery.bootstrap.keeping import FIRST_WAIT_S, LONGEST_WAIT_S, RECOVER_TRIES, STEADY_S, Keeping
 from shoal.messages.limits import KEPT_PEERS_MAX
 
 
@@ -41,8 +42,25 @@ def test_a_peer_that_nobody_asked_to_keep_is_given_up() -> None:
         now += LONGEST_WAIT_S
     assert table.peers == {}
     table.keep("q", ("/a",), now, tries=RECOVER_TRIES)
-    table.connected("q")
+    table.connected("q", now)
     assert table.peers == {}
+
+
+def test_a_peer_that_drops_every_connection_at_once_is_dialled_ever_less_often() -> None:
+    table, now, waits = keeping(), 0.0, []
+    table.keep("p", ("/a",), now)
+    for _ in range(12):
+        assert table.due(now)
+        table.connected("p", now)
+        table.lost("p", now + STEADY_S / 2)
+        waits.append(table.peers["p"].due - now)
+        now = table.peers["p"].due
+    assert waits[0] < 3
+    assert waits[-1] > LONGEST_WAIT_S / 2
+    assert table.due(now)
+    table.connected("p", now)
+    table.lost("p", now + STEADY_S)
+    assert table.peers["p"].due - now - STEADY_S <= FIRST_WAIT_S, "one that lasted begins anew"
 
 
 def test_the_table_is_bounded() -> None:
@@ -66,10 +84,10 @@ class KeepingMachine(sf.RuleBasedStateMachine):
 
     @sf.rule(peer=st.sampled_from("pqr"), event=st.sampled_from(["connected", "lost", "failed", "release"]))
     def happen(self, peer: str, event: str) -> None:
-        if event in ("lost", "failed"):
-            getattr(self.table, event)(peer, self.now)
+        if event == "release":
+            self.table.release(peer)
         else:
-            getattr(self.table, event)(peer)
+            getattr(self.table, event)(peer, self.now)
 
     @sf.rule(seconds=st.floats(-1000, 1000))
     def clock_moves(self, seconds: float) -> None:
@@ -85,10 +103,7 @@ class KeepingMachine(sf.RuleBasedStateMachine):
     @sf.invariant()
     def nobody_waits_for_ever(self) -> None:
         trial = Keeping(random.Random(1))
-        trial.peers = {
-            name: type(kept)(kept.addrs, kept.tries_left, kept.connected, kept.dialling, kept.failures, kept.due)
-            for name, kept in self.table.peers.items()
-        }
+        trial.peers = {name: dataclasses.replace(kept) for name, kept in self.table.peers.items()}
         idle = {name for name, kept in trial.peers.items() if not kept.connected and not kept.dialling}
         dialled = [*trial.due(self.now), *trial.due(self.now + LONGEST_WAIT_S)]
         assert sorted(name for name, _ in dialled) == sorted(idle)
