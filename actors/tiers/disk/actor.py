@@ -18,6 +18,7 @@ from shoal.messages.limits import (
     DISK_DELETE_MAX,
     DISK_GET_BLOCKS_MAX,
     DISK_PUT_BLOCKS_MAX,
+    DISK_PUT_BYTES_MAX,
     DISK_SIZES_MAX,
     MIB,
     Limit,
@@ -100,13 +101,15 @@ class DiskTierActor(Actor):
     @handles(tiers.TierStatus)
     def on_status(self, _: tiers.TierStatus, envelope: Envelope) -> None:
         self._commit()
-        stats = self.store.stats()
-        self.ctx.reply(
-            envelope,
-            TierStat(
-                self.NAME, stats.blocks, stats.bytes, self.ctx.policy.disk_bytes, self.hits, self.misses, self.state
-            ),
-        )
+        count = size = 0
+        state = self.state
+        try:
+            stats = self.store.stats()
+            count, size = stats.blocks, stats.bytes
+        except LocalError as fault:
+            state = fault.message
+        capacity = self.ctx.policy.disk_bytes
+        self.ctx.reply(envelope, TierStat(self.NAME, count, size, capacity, self.hits, self.misses, state))
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
@@ -119,7 +122,7 @@ class DiskTierActor(Actor):
         blocks, waiting = self.gathered, self.waiting
         self.gathered, self.waiting, self.gathered_bytes = [], [], 0
         try:
-            for part in parts(blocks, DISK_PUT_BLOCKS_MAX):
+            for part in transactions(blocks):
                 self.store.put_many(part)
         except LocalError as fault:
             self.state = fault.message
@@ -138,6 +141,20 @@ class DiskTierActor(Actor):
 
     def _apply_quota(self) -> None:
         self.store.set_quota(self.ctx.policy.disk_bytes or UNBOUNDED)
+
+
+def transactions(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """``blocks`` in runs that the store takes at one time, by number and by bytes."""
+    run: list[Block] = []
+    size = 0
+    for block in blocks:
+        if run and (len(run) >= DISK_PUT_BLOCKS_MAX.value or size + len(block) > DISK_PUT_BYTES_MAX.value):
+            yield run
+            run, size = [], 0
+        run.append(block)
+        size += len(block)
+    if run:
+        yield run
 
 
 def parts(whole: Sequence[T], limit: Limit) -> Iterator[Sequence[T]]:
