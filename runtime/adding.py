@@ -27,6 +27,7 @@ BATCHES_OPEN: Final = 3  # batches not yet acknowledged: hashing goes on while t
 STORE_TIMEOUT_S: Final = 120.0  # seconds for one batch to become durable on a slow disk
 RESULTS_HELD: Final = 256  # results that wait for one flush: a directory of small files costs a commit for so many
 RESULTS_HELD_S: Final = 0.25  # seconds after which the next result waits for no more of them
+ANSWER_GRACE_S: Final = 3.0  # seconds beyond its deadline that the node has to say why
 RETRY_S: Final = 0.05  # seconds before a batch that a dying actor took along is sent again
 
 
@@ -39,7 +40,7 @@ class BlockSink:
         self.inbox = Inbox(edge)
         self.batch: list[Block] = []
         self.batch_bytes = 0
-        self.open: dict[int, tuple[Block, ...]] = {}
+        self.open: dict[int, tuple[tuple[Block, ...], float]] = {}  # request -> (blocks, when to give up)
 
     def put(self, new: Iterable[Block]) -> None:
         """Take blocks; waits while too many batches are unacknowledged.  Raises StorageFull and the like."""
@@ -64,25 +65,27 @@ class BlockSink:
 
     def _send(self) -> None:
         full, self.batch, self.batch_bytes = tuple(self.batch), [], 0
-        self._put(full)
+        self._put(full, self.edge.now() + STORE_TIMEOUT_S)
         while len(self.open) >= BATCHES_OPEN:
             self._receive()
 
-    def _put(self, batch: tuple[Block, ...]) -> None:
-        request = self.inbox.send(blocks.PutBlocks(batch), deadline=self.edge.now() + STORE_TIMEOUT_S)
-        self.open[request] = batch
+    def _put(self, batch: tuple[Block, ...], deadline: float) -> None:
+        request = self.inbox.send(blocks.PutBlocks(batch), deadline=deadline)
+        self.open[request] = batch, deadline
 
     def _receive(self) -> None:
-        received = self.inbox.next(STORE_TIMEOUT_S)
+        received = self.inbox.next(STORE_TIMEOUT_S + ANSWER_GRACE_S)
         if received is None:
             raise DeadlineExceeded("the disk did not take the blocks in time", "check the disk's health and load")
         request, reply = received
-        batch = self.open.pop(request, None)
-        if batch is None or isinstance(reply, blocks.BlocksStored):
+        if request not in self.open:
             return
-        if lost_with_its_actor(reply):
+        batch, deadline = self.open.pop(request)
+        if isinstance(reply, blocks.BlocksStored):
+            return
+        if lost_with_its_actor(reply) and self.edge.now() + RETRY_S < deadline:
             self.inbox.pause(RETRY_S)
-            self._put(batch)
+            self._put(batch, deadline)
             return
         raise_if_no(reply)
 
@@ -130,7 +133,12 @@ def add_items(items: Iterable[AddItem], profile: ImportProfile, sink: BlockSink,
             sink.put([block])
         else:
             entry = yield from _add_file(item, profile, sink)
-        _folder_at(root, names[:-1])[names[-1] or str(entry.cid)] = entry
+        folder, name = _folder_at(root, names[:-1]), names[-1] or str(entry.cid)
+        before = folder.get(name, entry)
+        alone = folder is root and not wrap  # in no directory: two files may bear one name
+        if before != entry and not (alone and isinstance(before, Entry)):
+            raise BadInput(f"{item.path} comes twice, with different content", "send each path once")
+        folder[name] = entry
         yield Added(item.path or str(entry.cid), entry.cid, entry.tsize)
     for name, child in root.items():
         if isinstance(child, _Folder):

@@ -1,8 +1,8 @@
 """The node's own API: what its users can do, as plain blocking calls over the outer edge.
 
 The HTTP server, the Python API and the tests stand on this; it is the ``Backend`` of ``runtime/http/backend.py``.
-Every call ends: with its result, or with a LocalError that says what was tried.  Nothing here knows threads or
-the network; in the simulation the same calls pump the virtual clock.
+Every call ends: with its result, with a LocalError that says what was tried, or, for content that its maker got wrong,
+with a RemoteError.  Nothing here knows threads or the network; in the simulation the same calls pump the virtual clock.
 """
 
 from __future__ import annotations

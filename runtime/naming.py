@@ -14,6 +14,7 @@ from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, RAW, digest_of
 from shoal.messages.errors import BadInput
 from shoal.messages.limits import BLOCK_BYTES_MAX
+from shoal.runtime.network.identity import parse_peer_id
 from shoal.storage.ipld.reader import PathResolver
 
 CODECS: Final = {"raw": RAW, "dag-pb": DAG_PB, "dag-cbor": DAG_CBOR, "dag-json": DAG_JSON, "cbor": 0x51, "v0": DAG_PB}
@@ -77,7 +78,7 @@ def peer_address(text: str) -> tuple[str, str]:
     shown = repr(text if len(text) <= 120 else text[:117] + "...")
     bare, _, peer = text.rpartition("/p2p/") if "/p2p/" in text else ("", "", text)
     try:
-        peer_id = str(ID.from_string(peer)) if "/" not in peer else ""
+        peer_id = _peer_id(peer)
         if bare:
             bare = str(multiaddr.Multiaddr(bare))
     except Exception as fault:  # multiaddr and libp2p raise many kinds for text that is no address
@@ -85,6 +86,11 @@ def peer_address(text: str) -> tuple[str, str]:
     if not peer_id:
         raise BadInput(f"{shown} does not say which peer it is", ADDRESS_HELP)
     return peer_id, bare
+
+
+def _peer_id(text: str) -> str:
+    """The peer id written as base58 or as a CID, in base58; "" for what is a path.  Raises ValueError and others."""
+    return str(parse_peer_id(str(ID.from_string(text)))) if "/" not in text else ""
 
 
 ADDRESS_HELP: Final = "write it as /ip4/1.2.3.4/tcp/4001/p2p/12D3Koo..."

@@ -7,13 +7,15 @@ table, which outlasts the transport actor; each new network is given them all.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from shoal.actors.transport.network import Network, StreamHandler
 from shoal.messages.errors import BadInput, Unavailable
 from shoal.messages.limits import USER_PROTOCOLS_MAX
+
+OWN_PREFIXES: Final = ("/ipfs/", "/libp2p/", "/multistream/")
 
 
 class UserProtocolTable:
@@ -34,9 +36,14 @@ class UserProtocolTable:
             network.serve_user(protocol, handler)
 
     def register(self, protocol: str, handler: StreamHandler | None) -> None:
-        """Serve ``protocol`` from now on, or stop with None.  Raises BadInput for what is no protocol id."""
+        """Serve ``protocol`` from now on, or stop with None.
+
+        Raises BadInput for what is no protocol id, and for one of IPFS's and libp2p's: those are the node's to serve.
+        """
         if not protocol.startswith("/") or len(protocol) > 128 or not protocol.isprintable():
             raise BadInput(f"{protocol[:80]!r} is not a protocol id", "write it as /name/1.0.0, at most 128 characters")
+        if protocol.startswith(OWN_PREFIXES):
+            raise BadInput(f"{protocol!r} is a protocol of the node's own", f"leave {', '.join(OWN_PREFIXES)} to it")
         with self._lock:
             if handler is None:
                 self._handlers.pop(protocol, None)
@@ -59,5 +66,5 @@ class UserProtocolTable:
             raise Unavailable("the transport is not running", "start the node first")
         try:
             return trio.from_thread.run(network.run_user, peer, protocol, handler, timeout_s, trio_token=token)
-        except trio.RunFinishedError:
+        except (trio.RunFinishedError, trio.Cancelled):  # the loop has ended, or ends under the handler
             raise Unavailable("the transport is restarting", "try again in a moment") from None
