@@ -22,34 +22,39 @@ def explain(session: Session, wants: dict[CID, Want], sources: dict[str, Source]
         told = f"none of {count(len(sources), 'connected peer')} speaks bitswap"
     else:
         told = _asked(want, sources, now, usable)
-    others = f" (and {len(open_wants) - 1} more blocks)" if len(open_wants) > 1 else ""
+    others = f" (and {count(len(open_wants) - 1, 'more block')})" if len(open_wants) > 1 else ""
     return f"{told}{others}; {NO_OTHER_SOURCE}"
 
 
 def _asked(want: Want, sources: dict[str, Source], now: float, usable: int) -> str:
-    asked = want.asked | set(want.timed_out)
+    asked = want.asked | want.outcomes.keys()
     if not asked:
         return f"asked none of {count(usable, 'connected peer')} yet: what is asked for already fills them"
+    lacking = _peers(want, "lacks")
+    broken = _peers(want, "broken")
+    silent = _peers(want, "silent")
+    holding = want.haves - want.outcomes.keys() - want.asks
+    waiting = asked - want.outcomes.keys() - holding
     findings = []
-    lacking = len(want.lacks)
     if lacking:
-        findings.append(f"{lacking} {'does' if lacking == 1 else 'do'} not have it")
-    broken = [peer for peer in want.timed_out if peer in want.haves]
-    silent = [seconds for peer, seconds in want.timed_out.items() if peer not in want.haves and peer not in want.lacks]
+        findings.append(f"{len(lacking)} {'does' if len(lacking) == 1 else 'do'} not have it")
     if broken:
         findings.append(f"{len(broken)} said it has it and did not send it")
     if silent:
-        findings.append(f"{len(silent)} did not answer in {max(silent):.0f} s")
-    holding = want.haves - set(want.timed_out) - want.asks
+        findings.append(f"{len(silent)} did not answer in {max(want.outcomes[peer].seconds for peer in silent):.0f} s")
     if holding:
         findings.append(f"{len(holding)} {'has' if len(holding) == 1 else 'have'} it and will be asked")
-    waiting = len(asked) - lacking - len(broken) - len(silent) - len(holding)
-    if waiting > 0:
-        longest = max((now - sources[peer].asks[want.cid].at for peer in want.asks), default=now - want.since)
+    if waiting:
+        since = [sources[peer].asks[want.cid].at for peer in want.asks & waiting]
+        longest = max(now - min(since, default=want.since), 0.0)
         findings.append(
-            f"{waiting} {'has' if waiting == 1 else 'have'} not answered yet, for {max(longest, 0.0):.0f} s"
+            f"{len(waiting)} {'has' if len(waiting) == 1 else 'have'} not answered yet, for {longest:.0f} s"
         )
     return f"asked {count(len(asked), 'peer')}: {', '.join(findings)}"
+
+
+def _peers(want: Want, kind: str) -> set[str]:
+    return {peer for peer, outcome in want.outcomes.items() if outcome.kind == kind}
 
 
 def count(number: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from shoal.actors.bitswap import timing
-from shoal.actors.bitswap.session import Phase, Session, Want, move
+from shoal.actors.bitswap.session import Outcome, Phase, Session, Want, move
 from shoal.actors.bitswap.source import Ask, Source
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ def _expire(seeker: Seeker, want: Want, source: Source, ask: Ask, now: float) ->
     """The peer did not answer in time: the block is asked of others.  It may still come, and is taken then."""
     source.drop(want.cid)
     want.asks.discard(source.peer)
-    want.timed_out[source.peer] = now - ask.at
-    if source.peer in want.haves:
+    want.timed_out.add(source.peer)
+    promised = source.peer in want.haves
+    want.outcomes[source.peer] = Outcome("broken" if promised else "silent", now - ask.at)
+    if promised:
         source.judged(False)
     seeker.reconsider(want)
 

@@ -21,7 +21,7 @@ from typing import Final
 from shoal.actors.bitswap import overdue
 from shoal.actors.bitswap.choosing import BATCH, Chooser
 from shoal.actors.bitswap.explain import explain
-from shoal.actors.bitswap.session import Phase, Session, Want, move
+from shoal.actors.bitswap.session import Outcome, Phase, Session, Want, move
 from shoal.actors.bitswap.source import Source
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.cid import CID
@@ -156,8 +156,6 @@ class Seeker:
         if peer not in self.sources and len(self.sources) < PEERS_SPOKEN_MAX.value:
             self.sources[peer] = Source(peer, now)
             self._new[peer] = None
-            for want in self.wants.values():
-                want.timed_out.pop(peer, None)  # what it did not send over its last connection it may send over this
 
     def peer_disconnected(self, peer: str) -> None:
         """Nothing more is asked of it; what it was asked goes to others."""
@@ -209,9 +207,9 @@ class Seeker:
             want = self.wants.get(cid)
             if want is None:
                 continue
-            for peers in (want.asks, want.asked, want.tried, want.haves, want.lacks):
+            for peers in (want.asks, want.asked, want.tried, want.haves, want.lacks, want.timed_out):
                 peers.discard(peer)
-            want.timed_out.pop(peer, None)
+            want.outcomes.pop(peer, None)
             self.reconsider(want)
 
     # --- what peers send ---------------------------------------------------------------------------------
@@ -240,6 +238,7 @@ class Seeker:
             del self.recent[next(iter(self.recent))]
         self._withdraw(want, now, peer)
         want.haves.clear()
+        want.outcomes.clear()
         want.begin_again()
         move(want, Phase.ARRIVED)
         want.size, want.arrived_at = size, now
@@ -269,6 +268,7 @@ class Seeker:
     def _has(self, want: Want, peer: str) -> None:
         want.haves.add(peer)
         want.lacks.discard(peer)
+        want.outcomes.pop(peer, None)
         for session in want.sessions.values():
             session.has(peer)
         if want.phase in (Phase.SEARCHING, Phase.EXHAUSTED):
@@ -278,8 +278,9 @@ class Seeker:
         if source.peer in want.haves and source.peer in want.asks:
             source.judged(False)
         want.haves.discard(source.peer)
-        want.timed_out.pop(source.peer, None)
+        want.timed_out.discard(source.peer)
         want.lacks.add(source.peer)
+        want.outcomes[source.peer] = Outcome("lacks")
         want.asks.discard(source.peer)
         source.drop(want.cid)
         for session in want.sessions.values():

@@ -40,9 +40,17 @@ class Phase(Enum):
     ARRIVED = 5
 
 
+@dataclass(slots=True, frozen=True)
+class Outcome:
+    """How asking a peer ended: "lacks", "silent" (no answer in ``seconds``) or "broken" (it had said HAVE)."""
+
+    kind: str
+    seconds: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Want:
-    """One CID that we want.  The sets hold peer ids; all but ``timed_out`` are of connected peers."""
+    """One CID that we want.  The sets hold ids of connected peers."""
 
     cid: CID
     priority: int
@@ -55,7 +63,8 @@ class Want:
     tried: set[str] = field(default_factory=set)  # asked in the search that is going on
     haves: set[str] = field(default_factory=set)
     lacks: set[str] = field(default_factory=set)
-    timed_out: dict[str, float] = field(default_factory=dict)  # peer -> seconds that it was waited for
+    timed_out: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # latest of each peer, for the error text
     next_round: float = 0.0
     size: int = 0  # bytes; once it has arrived
     arrived_at: float = 0.0

@@ -160,7 +160,7 @@ class Source:
 
     def eta(self, size: int, rate: float) -> float:
         """Seconds until a block asked for now would be here, at ``rate`` bytes a second; worse for the unreliable."""
-        seconds = self.rtt.smooth + (self.in_flight + size) / max(rate, 1.0)
+        seconds = self.rtt.smooth + (self.in_flight + size) / rate
         return seconds * (1 + self.timeouts) / max(self.honesty, 0.05) ** 2
 
     def age(self, ask: Ask, now: float) -> float:

@@ -20,6 +20,7 @@ HEDGE_MIN_S: Final = 0.3  # seconds; a block later than this, and than expected,
 HEDGE_FIRST_S: Final = 1.0  # seconds, while nothing has been measured
 HEDGE_MAX_S: Final = 3.0  # seconds
 RATE_UNKNOWN: Final = 1 * MIB  # bytes a second assumed of a peer when nothing at all is known
+RATE_MIN: Final = 1.0  # byte a second; a rate is divided by
 RATE_KEPT_S: Final = 5.0  # seconds of one half of the window in which the best rate is looked for
 BLOCK_GUESS: Final = 256 * KIB  # bytes of a block when nothing is known: Kubo's default chunk
 WINDOW_BLOCKS_MIN: Final = 4  # blocks; fewer and the peer would idle while we ask for more
@@ -69,9 +70,9 @@ class Rate:
 
     def sample(self, size: int, seconds: float, limited: bool, now: float) -> None:
         """``size`` bytes came in ``seconds``.  ``limited``: we had asked for too little to see the peer's full rate."""
-        if seconds <= 0:
+        if seconds <= 0 or size <= 0:
             return
-        rate = size / seconds
+        rate = max(size / seconds, RATE_MIN)
         if not self.known:
             self.value, self._best, self._since, self.known = rate, rate, now, True
             return

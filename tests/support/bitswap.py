@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from shoal.actors.bitswap.ledger import Ledger
 from shoal.actors.bitswap.partner import State
 from shoal.actors.bitswap.seeker import Seeker
@@ -9,6 +11,9 @@ from shoal.actors.bitswap.session import Phase
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
 from shoal.messages.limits import BLOCK_BYTES_MAX, OUTSTANDING_BYTES_PER_PEER, WANTS_PER_PEER_MAX
+
+# Examples of a state machine: many where time is at hand, as many as show a fault within seconds elsewhere.
+MACHINE_EXAMPLES = 1000 if os.environ.get("CI") else 150
 
 
 def block(number: int, size: int = 8) -> Block:
@@ -53,7 +58,7 @@ def check_seeker(seeker: Seeker) -> None:
         assert (want.phase is Phase.ARRIVED) == (cid in seeker.arrived)
         for phase in (Phase.IDLE, Phase.SEARCHING, Phase.EXHAUSTED):
             assert (cid in (want.home.queue_of(phase) or ())) == (want.phase is phase)
-        for peers in (want.asks, want.asked, want.tried, want.haves, want.lacks, want.timed_out):
+        for peers in (want.asks, want.asked, want.tried, want.haves, want.lacks, want.timed_out, want.outcomes):
             assert set(peers) <= set(seeker.sources), "a peer that is not connected"
         assert all(cid in seeker.sources[peer].asks for peer in want.asks)
         assert not want.haves & want.lacks

@@ -13,7 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
 from shoal.actors.base import Actor, OnReply
 from shoal.messages import codec
@@ -26,10 +26,10 @@ M = TypeVar("M", bound=Message)
 
 
 @dataclass
-class Said:
+class Said(Generic[M]):
     """One message that the actor sent.  ``on_reply`` is None unless it was a request; ``ended`` once answered."""
 
-    message: Message
+    message: M
     to: str
     origin: str
     deadline: float | None
@@ -65,7 +65,7 @@ class FakeContext:
         self.policy = policy
         self.queued = 0
         self.clock = 1000.0
-        self.said: list[Said] = []
+        self.said: list[Said[Message]] = []
         self.replies: list[tuple[Envelope, Message]] = []
         self.counts: Counter[str] = Counter()
         self.gauges: dict[str, float] = {}
@@ -92,7 +92,7 @@ class FakeContext:
         priority: int | None = None,
     ) -> int:
         """Record it; it must survive the codec."""
-        self.said.append(Said(_through_codec(message), to, origin, deadline))
+        self.said.append(Said[Message](_through_codec(message), to, origin, deadline))
         return next(self._ids)
 
     def request(
@@ -107,7 +107,7 @@ class FakeContext:
         timeout_s: float | None = None,
     ) -> int:
         """Record it with its callback; it ends by itself at ``timeout_s``."""
-        said = Said(_through_codec(message), to, origin, deadline, on_reply)
+        said = Said[Message](_through_codec(message), to, origin, deadline, on_reply)
         self.said.append(said)
         if timeout_s is not None and not math.isinf(timeout_s):
             late = Failed(type(message).__name__, "DeadlineExceeded", "no answer in time")
@@ -157,13 +157,13 @@ class FakeContext:
 
     def take(self, kind: type[M]) -> list[M]:
         """What was said of this kind since it was last taken."""
-        return [said.message for said in self.take_said(kind)]  # type: ignore[misc]  # filtered by kind
+        return [said.message for said in self.take_said(kind)]
 
-    def take_said(self, kind: type[Message]) -> list[Said]:
+    def take_said(self, kind: type[M]) -> list[Said[M]]:
         """The same, with whom it was for and how to answer."""
         taken = [said for said in self.said if isinstance(said.message, kind)]
         self.said = [said for said in self.said if not isinstance(said.message, kind)]
-        return taken
+        return cast(list[Said[M]], taken)
 
 
 def _through_codec(message: M) -> M:

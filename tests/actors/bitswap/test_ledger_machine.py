@@ -9,7 +9,7 @@ from shoal.actors.bitswap.partner import Lookup, Work
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
-from shoal.tests.support.bitswap import block, check_ledger
+from shoal.tests.support.bitswap import MACHINE_EXAMPLES, block, check_ledger
 
 PEERS = ["ann", "bob", "cid"]
 BLOCKS = [block(0, 100), block(1, 1024), block(2, 1025), block(3, 300_000), block(4, 900_000), block(5, 8)]
@@ -207,4 +207,4 @@ class LedgerMachine(sf.RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLedger.settings = settings(max_examples=MACHINE_EXAMPLES, stateful_step_count=30, deadline=None)

@@ -13,7 +13,7 @@ from shoal.actors.bitswap.seeker import Seeker
 from shoal.actors.bitswap.session import Phase
 from shoal.messages.cid import CID
 from shoal.messages.limits import KIB, MIB
-from shoal.tests.support.bitswap import block, check_seeker
+from shoal.tests.support.bitswap import MACHINE_EXAMPLES, block, check_seeker
 
 PEERS = [f"peer-{n}" for n in range(4)]
 CIDS = [block(n).cid for n in range(6)]
@@ -167,4 +167,4 @@ class SeekerMachine(sf.RuleBasedStateMachine):
 
 
 TestSeeker = SeekerMachine.TestCase
-TestSeeker.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSeeker.settings = settings(max_examples=MACHINE_EXAMPLES, stateful_step_count=30, deadline=None)
