@@ -43,6 +43,7 @@ from multiaddr import Multiaddr
 
 from shoal.messages.limits import CONNECTIONS_MAX
 from shoal.runtime.network.config import NetworkConfig
+from shoal.runtime.network.handshakes import Handshakes
 from shoal.runtime.network.negotiation import BoundedMultiselect, BoundedMultiselectClient
 from shoal.runtime.network.quic import quic_transport
 from shoal.runtime.network.wire import GuardedConnection, GuardedUpgrader, guard_of, tune
@@ -59,11 +60,13 @@ _PLACEHOLDER: Final = TProtocol("/shoal/none")
 class NodeSwarm(Swarm):
     """py-libp2p's swarm, which leaves every decision to us: whom to admit, whom to dial, whom to drop.
 
-    ``admit`` is asked before any cryptography; ``adopt`` is told of every connection that stands.
+    ``admit`` is asked before any cryptography; ``adopt`` is told of every connection that stands.  Between the two,
+    ``handshakes`` are counted.
     """
 
     admit: Admit
     adopt: Adopt
+    handshakes: Handshakes
     config: NetworkConfig
 
     async def _do_handle_inbound_connection(
@@ -79,7 +82,13 @@ class NodeSwarm(Swarm):
         try:
             if not self.admit(guard.addr):
                 return
-            muxed = await self.upgrade_inbound_raw_conn(guard, maddr)
+            if not self.handshakes.begin(guard.addr):
+                log.info("refused a connection from %s: too many handshakes are under way", guard.addr)
+                return
+            try:
+                muxed = await self.upgrade_inbound_raw_conn(guard, maddr)
+            finally:
+                self.handshakes.end(guard.addr)
             for conn in self.get_connections(muxed.peer_id):
                 # Until here the inbound slot is held; py-libp2p waits for the swarm's end instead.
                 if conn.muxed_conn is muxed and isinstance(conn, SwarmConn):
@@ -177,6 +186,7 @@ def build_host(pair: KeyPair, config: NetworkConfig, admit: Admit, adopt: Adopt)
     )
     swarm = NodeSwarm(peer, peerstore, upgrader, transports=transports, connection_config=limits)
     swarm.admit, swarm.adopt, swarm.config = admit, adopt, config
+    swarm.handshakes = Handshakes()
     no_handlers: OrderedDict[TProtocol, StreamHandlerFn] = OrderedDict({_PLACEHOLDER: _refuse})
     host = BasicHost(swarm, default_protocols=no_handlers, disable_identify_address_discovery=True)
     host.multiselect = BoundedMultiselect()
