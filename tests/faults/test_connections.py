@@ -13,9 +13,9 @@ from shoal.actors.transport.network import UserStream
 from shoal.messages.errors import LocalError, RemoteError
 from shoal.runtime.config import Config
 from shoal.runtime.node import Node
-from shoal.tests.conftest import ShoalFactory
 from shoal.tests.support.faults import noise, wait_until
 from shoal.tests.support.processes import Child
+from shoal.tests.support.shoal import ShoalFactory
 
 pytestmark = pytest.mark.faults
 

@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from shoal.tests.conftest import ShoalFactory
 from shoal.tests.support.faults import Download, SlowLink, actor, noise, wait_until
 from shoal.tests.support.processes import ROOT, Child
-from shoal.tests.support.shoal import Shoal, ShoalFailed
+from shoal.tests.support.shoal import Shoal, ShoalFactory, ShoalFailed
 
 pytestmark = pytest.mark.faults
 
@@ -41,6 +41,10 @@ def ended(process: Child) -> tuple[int, float]:
     return process.wait(STOP_S + 5), time.monotonic() - began
 
 
+def is_back(node: Shoal, generation: int) -> bool:
+    return bool(actor(node, "memory")["Generation"] == generation)
+
+
 def test_more_crashes_than_allowed_end_the_node(shoal: ShoalFactory) -> None:
     node = shoal()
     for number in range(1, 12):
@@ -50,7 +54,7 @@ def test_more_crashes_than_allowed_end_the_node(shoal: ShoalFactory) -> None:
         except ShoalFailed:
             assert number == 11, "it ended too early"
         if number < 11:
-            wait_until(lambda n=number: actor(node, "memory")["Generation"] > n, "memory is back", 10)
+            wait_until(partial(is_back, node, number + 1), "memory is back", 10)
     code, _ = ended(node.process)
     text = node.process.error_text()
     assert code == EXIT_GAVE_UP, text
@@ -145,7 +149,15 @@ def test_used_ports_and_a_used_repo(shoal: ShoalFactory, tmp_path: Path) -> None
 
 def test_a_stop_while_starting(tmp_path: Path) -> None:
     for delay_s in (0.2, 0.5, 0.8, 1.1):
-        flags = ["--repo", tmp_path / "repo", "--listen", "/ip4/127.0.0.1/tcp/0", "--api", "127.0.0.1:0", "--json"]
+        flags: list[str | Path] = [
+            "--repo",
+            tmp_path / "repo",
+            "--listen",
+            "/ip4/127.0.0.1/tcp/0",
+            "--api",
+            "127.0.0.1:0",
+            "--json",
+        ]
         with Child.start([ROOT / "bin" / "run-node", *flags]) as child:
             time.sleep(delay_s)
             child.signal(signal.SIGTERM)

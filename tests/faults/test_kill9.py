@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.tests.conftest import ShoalFactory
 from shoal.tests.support.faults import Download, SlowLink, noise
-from shoal.tests.support.shoal import Shoal
+from shoal.tests.support.shoal import Shoal, ShoalFactory
 
 pytestmark = pytest.mark.faults
 

@@ -1,16 +1,21 @@
 """Peers that lack the content, fall silent in the middle of a transfer, or have a dead address beside a good one."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from shoal.tests.conftest import ShoalFactory
 from shoal.tests.support.faults import Download, SlowLink, free_port, noise, refuse, silent_port, wait_until
+from shoal.tests.support.shoal import Shoal, ShoalFactory
 
 pytestmark = pytest.mark.faults
 
 MIB = 1024 * 1024
 NOBODY_HAS = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
+
+
+def read(node: Shoal, command: str, argument: str) -> bytes:
+    return b"".join(node.stream(command, argument, timeout_s=1))
 
 
 def test_content_that_nobody_has(shoal: ShoalFactory) -> None:
@@ -26,7 +31,7 @@ def test_content_that_nobody_has(shoal: ShoalFactory) -> None:
     assert "asked 1 peer: 1 does not have it" in text
     assert NOBODY_HAS in text
     for command in ("get", "ls", "block/get", "block/stat", "dag/export"):
-        text = refuse(lambda c=command: b"".join(alone.stream(c, NOBODY_HAS, timeout_s=1)))
+        text = refuse(partial(read, alone, command, NOBODY_HAS))
         print(text)
         assert "asked 1 peer: 1 does not have it" in text
     wait_until(lambda: not alone.call("bitswap/wantlist")["Keys"], "no want is left behind")
@@ -37,7 +42,7 @@ def test_a_text_that_is_no_cid(shoal: ShoalFactory) -> None:
     node = shoal()
     for text in ("Qm", "hello", "b" * 400, "../../etc/passwd", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbd0", "\0"):
         for command in ("cat", "get", "ls", "block/get"):
-            told = refuse(lambda c=command, t=text: b"".join(node.stream(c, t, timeout_s=2)))
+            told = refuse(partial(read, node, command, text))
             assert ": 400 " in told, told
     print(told)
 

@@ -66,7 +66,7 @@ def crash(node: Shoal, name: str, within_s: float = 5.0) -> float:
 
     def is_back() -> bool:
         row = actor(node, name)
-        return row["Generation"] > before and row["State"] == "running"
+        return bool(row["Generation"] > before and row["State"] == "running")
 
     wait_until(is_back, f"{name} serves again", within_s)
     return time.monotonic() - began
