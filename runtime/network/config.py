@@ -6,7 +6,10 @@ Bounds on counts and bytes are not here but in ``messages/limits.py``.  Tests ma
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from shoal.messages.limits import YAMUX_WINDOW_MAX
+
 Security = Literal["noise", "tls"]
+Wire = Literal["stock", "shoal"]
 
 AGENT: Final = "shoal/0.1.0"
 
@@ -20,6 +23,8 @@ class NetworkConfig:
     # QUIC is for compatibility (see quic.py): slower than TCP by far, so a peer is dialled over TCP where it has both.
     quic: bool = True
     agent: str = AGENT
+    # Whose Noise session and yamux: py-libp2p's own, or ours (wire_stack), which peers cannot tell apart.
+    wire: Wire = "stock"
 
     # A secured and multiplexed connection must stand within this; the Noise handshake takes 8 ms of it.
     handshake_timeout_s: float = 10.0
@@ -44,3 +49,11 @@ class NetworkConfig:
     close_grace_s: float = 1.0
     # stop() closes everything within this.
     stop_timeout_s: float = 3.0
+
+    # --- of wire_stack only ---
+    # A stream's receive window grows up to this where bandwidth times delay needs it.
+    stream_window_max: int = YAMUX_WINDOW_MAX.value
+    # A stream that we ended and whose peer never ends its half is reset after this; go-yamux waits as long.
+    half_closed_s: float = 300.0
+    # A stream opened without waiting for the peer's consent waits this long for a frame to take the proposal along.
+    proposal_wait_s: float = 0.002

@@ -50,6 +50,7 @@ class Link:
         self.streams: dict[int, Ending] = {}
         self.half_closed: list[Ending] = []  # ended by the peer, kept a moment for our reply; oldest first
         self.closing = ""  # why we are closing it
+        self.speaks: set[str] = set()  # the protocols that the peer said it knows
         self.alive = True
         self._scopes: set[trio.CancelScope] = set()
 
@@ -165,7 +166,10 @@ class Connections:
         rest.remove(link)
         if not rest:
             del self._by_peer[link.row.peer]
-        if link.guard is not None and "windows" in link.guard.fault:
+        fault = getattr(link.conn.muxed_conn, "fault", None)
+        if isinstance(fault, RemoteError):
+            self._state.events.remote_fault(link.row.peer, fault.code, str(fault))
+        elif link.guard is not None and "windows" in link.guard.fault:
             self._state.events.remote_fault(link.row.peer, "flow-control", link.guard.fault)
         self._state.events.disconnected(link.row, reason)
 

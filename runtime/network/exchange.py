@@ -20,9 +20,10 @@ from shoal.messages.limits import STREAMS_IN_PER_CONNECTION
 from shoal.runtime.network.connections import Connections, Link
 from shoal.runtime.network.framing import Piece
 from shoal.runtime.network.negotiation import choose
-from shoal.runtime.network.opening import broken, drop, open_stream
+from shoal.runtime.network.opening import broken, drop, open_stream, open_unasked
 from shoal.runtime.network.state import State
 from shoal.runtime.network.streams import FramedStream
+from shoal.runtime.network.wire_stack.consent import Consent
 
 log = logging.getLogger(__name__)
 
@@ -137,12 +138,16 @@ class Exchange:
             return
         reason = f"connection ended: {link.closing or 'closed by the peer'}"
         stream = None
+        known = self._known(link, protocols)
         waiting = True
         with link.scope() as scope, trio.move_on_after(timeout_s) as deadline:
             try:
                 await link.slots.acquire()
                 waiting = False
-                stream = await open_stream(self._state, link, protocols)
+                if known:
+                    stream = await open_unasked(self._state, link, known)
+                else:
+                    stream = await open_stream(self._state, link, protocols)
             except RemoteError as fault:
                 reason = str(fault)
         if stream is None:
@@ -157,7 +162,8 @@ class Exchange:
             link.slots.release()
             self._state.events.stream_failed(ticket, reason)
             return
-        framed = FramedStream(self._state, next(self._numbers), link, stream, frame_max, inbound=False)
+        consent = Consent(known) if known else None
+        framed = FramedStream(self._state, next(self._numbers), link, stream, frame_max, inbound=False, consent=consent)
         self._streams[framed.number] = framed
         self._state.events.stream_opened(ticket, framed.number, peer, framed.protocol)
 
@@ -166,6 +172,12 @@ class Exchange:
             link.slots.release()
 
         await framed.run(released)
+
+    def _known(self, link: Link, protocols: Sequence[str]) -> str:
+        """The protocol that the peer will choose, going by what it said of itself; "" to ask it."""
+        if self._state.config.wire == "stock" or link.quic:
+            return ""
+        return next((protocol for protocol in protocols if protocol in link.speaks), "")
 
     # --- by number: a stream that is gone is not an error, its end has been reported ----------------
 

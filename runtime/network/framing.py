@@ -21,7 +21,7 @@ class FrameDecoder:
 
     def __init__(self, frame_max: int) -> None:
         self._frame_max = frame_max
-        self._head = b""  # the piece being cut
+        self._head: Piece = b""  # the piece being cut
         self._at = 0  # where in it the next frame starts, when no frame is under way
         self._prefix = b""  # a length that is cut short
         self._parts: list[bytearray | memoryview] = []  # the body so far
@@ -38,8 +38,8 @@ class FrameDecoder:
         """Length of the frame under way, 0 when there is none or its length is not yet whole."""
         return self._length if self._missing else 0
 
-    def feed(self, data: bytes) -> None:
-        """Add bytes.  All whole frames must have been taken before."""
+    def feed(self, data: Piece) -> None:
+        """Add bytes, which must not change any more.  All whole frames must have been taken before."""
         if self._at != len(self._head):
             raise ValueError("whole frames are left to take")
         self._head, self._at = data, 0
@@ -98,7 +98,7 @@ class FrameDecoder:
     def _skip_empty(self) -> None:
         """Step over a run of empty frames at once: a flood of them must not hold the loop."""
         if self._at < len(self._head) and self._head[self._at] == 0:
-            rest = self._head[self._at :].lstrip(b"\0")
+            rest = bytes(self._head[self._at :]).lstrip(b"\0")
             self._at = len(self._head) - len(rest)
 
 

@@ -20,12 +20,12 @@ trap says when upstream has fixed it):
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
-from libp2p.abc import IMuxedConn, INetConn, ITransport
+from libp2p.abc import IMuxedConn, INetConn, ISecureConn, ITransport
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
-from libp2p.custom_types import StreamHandlerFn, TProtocol, TSecurityOptions
+from libp2p.custom_types import StreamHandlerFn, TMuxerOptions, TProtocol, TSecurityOptions
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.metrics.swarm import SwarmEvent
@@ -38,6 +38,7 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.security.tls.transport import PROTOCOL_ID as TLS
 from libp2p.security.tls.transport import TLSTransport
+from libp2p.stream_muxer.yamux import yamux
 from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
@@ -46,7 +47,10 @@ from shoal.runtime.network.config import NetworkConfig
 from shoal.runtime.network.handshakes import Handshakes
 from shoal.runtime.network.negotiation import BoundedMultiselect, BoundedMultiselectClient
 from shoal.runtime.network.quic import quic_transport
-from shoal.runtime.network.wire import GuardedConnection, GuardedUpgrader, guard_of, tune
+from shoal.runtime.network.wire import MUXERS, GuardedConnection, GuardedUpgrader, guard_of, tune
+from shoal.runtime.network.wire_stack.noise import Noise
+from shoal.runtime.network.wire_stack.yamux.accounts import Node
+from shoal.runtime.network.wire_stack.yamux.muxer import YamuxConnection
 
 log = logging.getLogger(__name__)
 
@@ -145,10 +149,30 @@ def security_options(pair: KeyPair, config: NetworkConfig) -> TSecurityOptions:
     offered: OrderedDict[TProtocol, NoiseTransport | TLSTransport] = OrderedDict()
     for name in config.security:
         if name == "noise":
-            offered[NOISE] = NoiseTransport(pair, noise_privkey=create_noise_key_pair().private_key)
+            noise = Noise if config.wire == "shoal" else NoiseTransport
+            offered[NOISE] = noise(pair, noise_privkey=create_noise_key_pair().private_key)
         else:
             offered[TLS] = TLSTransport(pair)
     return offered
+
+
+def muxer_options(config: NetworkConfig) -> TMuxerOptions:
+    """The muxers we offer: yamux, py-libp2p's or ours."""
+    if config.wire == "stock":
+        return MUXERS
+    node = Node()
+
+    def make(conn: ISecureConn, peer: ID) -> YamuxConnection:
+        return YamuxConnection(conn, peer, config, node, _abort)
+
+    # py-libp2p says that it takes a class, and calls it.
+    return {TProtocol(yamux.PROTOCOL_ID): cast(type[IMuxedConn], make)}
+
+
+def _abort(muxed_conn: IMuxedConn, reason: str) -> None:
+    guard = guard_of(muxed_conn)
+    if guard is not None:
+        guard.abort(reason)
 
 
 def quiet() -> None:
@@ -171,7 +195,7 @@ def build_host(pair: KeyPair, config: NetworkConfig, admit: Admit, adopt: Adopt)
     peer = ID.from_pubkey(pair.public_key)
     peerstore = PeerStore()
     peerstore.add_key_pair(peer, pair)
-    upgrader = GuardedUpgrader(security_options(pair, config), config.negotiate_timeout_s)
+    upgrader = GuardedUpgrader(security_options(pair, config), muxer_options(config), config.negotiate_timeout_s)
     transports: list[ITransport] = [TCP()]
     if config.quic:
         transports.append(quic_transport(pair.private_key, admit))

@@ -212,4 +212,5 @@ class Identification:
         if link.alive:
             facts = facts_of(message, self._facts.get(link.row.id, NOTHING))
             self._facts[link.row.id] = facts
+            link.speaks = set(facts.protocols)
             self._state.events.identified(link.row.peer, facts)

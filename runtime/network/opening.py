@@ -11,11 +11,13 @@ from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamReset
 
 from shoal.messages.errors import RemoteError
 from shoal.runtime.network.connections import Link
 from shoal.runtime.network.negotiation import propose
 from shoal.runtime.network.state import State
+from shoal.runtime.network.wire_stack.yamux.stream import YamuxStream
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,13 @@ async def open_stream(state: State, link: Link, protocols: Sequence[str]) -> Net
         if isinstance(fault, RemoteError) or not isinstance(fault, Exception):
             raise
         raise RemoteError(f"the stream broke while agreeing on a protocol: {broken(fault)}", "negotiation") from None
+    return stream
+
+
+async def open_unasked(state: State, link: Link, protocol: str) -> NetStream:
+    """A new stream for ``protocol``, which the peer has not been asked about yet: see ``wire_stack.consent``."""
+    stream = await _create(state, link)
+    stream.set_protocol(TProtocol(protocol))
     return stream
 
 
@@ -88,6 +97,20 @@ async def read_some(stream: NetStream, size: int) -> bytes:
             raise RemoteError("reset by the peer", "reset") from None
         return b""
     except Exception as fault:
+        raise RemoteError(broken(fault), "reset") from None
+
+
+async def read_pieces(stream: NetStream, size: int) -> Sequence[bytes | memoryview]:
+    """1 to ``size`` bytes in pieces, not copied where the multiplexer allows; [] at the end.  Raises RemoteError."""
+    muxed = stream.muxed_stream
+    if not isinstance(muxed, YamuxStream):
+        data = await read_some(stream, size)
+        return [data] if data else []
+    try:
+        return await muxed.read_pieces(size)
+    except MuxedStreamEOF:
+        return []
+    except MuxedStreamReset as fault:
         raise RemoteError(broken(fault), "reset") from None
 
 

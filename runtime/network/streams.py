@@ -17,12 +17,19 @@ import trio
 from libp2p.network.stream.net_stream import NetStream
 
 from shoal.messages.errors import RemoteError
-from shoal.messages.limits import HALF_CLOSED_PER_CONNECTION, READ_CREDIT, SEND_QUEUE_BYTES, SEND_QUEUE_FRAMES
+from shoal.messages.limits import (
+    HALF_CLOSED_PER_CONNECTION,
+    NEGOTIATION_LINE_MAX,
+    READ_CREDIT,
+    SEND_QUEUE_BYTES,
+    SEND_QUEUE_FRAMES,
+)
 from shoal.runtime.network.connections import Link
 from shoal.runtime.network.framing import FrameDecoder, Piece, encode
-from shoal.runtime.network.opening import broken, drop, read_some
+from shoal.runtime.network.opening import broken, drop, read_pieces, read_some
 from shoal.runtime.network.state import State
-from shoal.runtime.network.wire import write_all
+from shoal.runtime.network.wire import write_pieces
+from shoal.runtime.network.wire_stack.consent import Consent, proposal
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +50,25 @@ class FramedStream:
     """One stream of frames.  Its methods are sync and return at once; ``run`` is its task."""
 
     def __init__(
-        self, state: State, number: int, link: Link, stream: NetStream, frame_max: int, *, inbound: bool
+        self,
+        state: State,
+        number: int,
+        link: Link,
+        stream: NetStream,
+        frame_max: int,
+        *,
+        inbound: bool,
+        consent: Consent | None = None,
     ) -> None:
+        """With ``consent``, the protocol is still to be proposed and the peer's answer to be read."""
         self.number = number
         self.link = link
         self.protocol = str(stream.get_protocol())
         self._state = state
         self._stream = stream
         self._inbound = inbound
+        self._consent = consent
+        self._proposal = [proposal(self.protocol)] if consent else []
         self._decoder = FrameDecoder(frame_max)
         self._frame_since: float | None = None
         self._credit = READ_CREDIT.value
@@ -138,7 +156,9 @@ class FramedStream:
         try:
             await loop()
         except RemoteError as fault:
-            if fault.code != "reset" and self._outcome is None:
+            if fault.code == "unsupported":
+                self.link.speaks.discard(self.protocol)
+            elif fault.code != "reset" and self._outcome is None:
                 self._state.events.remote_fault(self.link.row.peer, fault.code, str(fault))
             self._end(str(fault))
         except Exception:
@@ -150,15 +170,31 @@ class FramedStream:
     # --- reading -----------------------------------------------------------------------------------
 
     async def _read_loop(self) -> None:
+        if self._consent is not None:
+            await self._await_consent(self._consent)
         while True:
             await self._hand_up()
-            data = await self._more()
-            if not data:
+            pieces = await self._more()
+            if not pieces:
                 break
-            self._decoder.feed(data)
+            for piece in pieces:
+                self._decoder.feed(piece)
+                await self._hand_up()
         if self._decoder.partial:
             raise RemoteError("the stream ended inside a frame", "frame-cut")
         await self._await_reply()
+
+    async def _await_consent(self, consent: Consent) -> None:
+        timeout_s = self._state.config.negotiate_timeout_s
+        with trio.move_on_after(timeout_s):
+            while not consent.given:
+                data = await read_some(self._stream, NEGOTIATION_LINE_MAX.value)
+                if not data:
+                    raise RemoteError("the peer ended the stream while negotiating", "negotiation")
+                consent.feed(data)
+        if not consent.given:
+            raise RemoteError(f"no protocol was agreed within {timeout_s:g} s", "negotiation")
+        self._decoder.feed(consent.rest)
 
     async def _hand_up(self) -> None:
         """Hand whole frames up while there is credit, and return with some credit left."""
@@ -176,18 +212,18 @@ class FramedStream:
             if self._frames_in % FRAMES_A_SLICE == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def _more(self) -> bytes:
-        """More bytes, b"" at the end; inside a frame, before its deadlines."""
+    async def _more(self) -> Sequence[bytes | memoryview]:
+        """More bytes, [] at the end; inside a frame, before its deadlines."""
         if not self._decoder.partial:
-            return await read_some(self._stream, READ_BYTES)
+            return await read_pieces(self._stream, READ_BYTES)
         config, now = self._state.config, trio.current_time()
         if self._frame_since is None:
             self._frame_since = now
         whole_by = self._frame_since + config.frame_base_s + self._decoder.announced / config.frame_rate_min
         with trio.CancelScope(deadline=min(whole_by, now + config.frame_silence_s)) as scope:
-            data = await read_some(self._stream, READ_BYTES)
+            pieces = await read_pieces(self._stream, READ_BYTES)
         if not scope.cancelled_caught:
-            return data
+            return pieces
         size = self._decoder.announced
         if trio.current_time() >= whole_by:
             limit_s = whole_by - self._frame_since
@@ -219,7 +255,20 @@ class FramedStream:
         self._queue_changed.set()
         self._queue_changed = trio.Event()
 
+    async def _propose(self) -> None:
+        """Send the proposal: with the first frame if there is one soon, else by itself."""
+        config = self._state.config
+        with trio.move_on_after(config.proposal_wait_s):
+            while not self._queue and not self._closing:
+                await self._queue_changed.wait()
+        if not self._queue:
+            deadline = trio.current_time() + config.negotiate_timeout_s
+            if not await self._write([], deadline):
+                raise RemoteError("the proposal of a protocol was not taken in time", "write-timeout")
+
     async def _write_loop(self) -> None:
+        if self._proposal:
+            await self._propose()
         while True:
             if not self._queue:
                 if self._closing:
@@ -227,24 +276,25 @@ class FramedStream:
                 await self._queue_changed.wait()
                 continue
             frame = self._queue[0]
-            await self._write(frame)
+            if not await self._write(encode(frame.parts), frame.deadline):
+                raise RemoteError(
+                    f"a frame of {frame.size} bytes was not taken within {frame.timeout_s:g} s", "write-timeout"
+                )
             self._queue.popleft()
             self._queued_bytes -= frame.size
             self._frames_out += 1
             self._note_queue()
             self._state.events.frame_sent(self.number, frame.size)
 
-    async def _write(self, frame: _Queued) -> None:
-        with trio.CancelScope(deadline=frame.deadline) as scope:
+    async def _write(self, pieces: list[Piece], deadline: float) -> bool:
+        """Whether ``pieces`` left in time, and the proposal before them if it has not."""
+        with trio.CancelScope(deadline=deadline) as scope:
             try:
-                for piece in encode(frame.parts):
-                    await write_all(self._stream, piece)
+                await write_pieces(self._stream, [*self._proposal, *pieces])
             except Exception as fault:  # whatever layer broke, the stream is over
                 raise RemoteError(f"writing failed: {broken(fault)}", "reset") from None
-        if scope.cancelled_caught:
-            raise RemoteError(
-                f"a frame of {frame.size} bytes was not taken within {frame.timeout_s:g} s", "write-timeout"
-            )
+        self._proposal = []
+        return not scope.cancelled_caught
 
     async def _part(self) -> None:
         """End our half in order, then give the peer a moment to end its own."""

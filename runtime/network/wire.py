@@ -12,6 +12,7 @@ each partial read.  Measured with ``tests/runtime/network/speed.py`` (two proces
 """
 
 import os
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -32,6 +33,7 @@ from multiaddr import Multiaddr
 
 from shoal.messages.limits import RAW_READ_MAX, YAMUX_UNREAD_MAX
 from shoal.runtime.network.negotiation import BoundedMultiselect, BoundedMultiselectClient
+from shoal.runtime.network.wire_stack.yamux.stream import YamuxStream
 
 NOISE_MESSAGE_MAX: Final = 65519  # bytes of plaintext in one Noise transport message
 GATHER_ABOVE: Final = 4096  # bytes; see GuardedConnection.read
@@ -99,7 +101,8 @@ class GuardedConnection(IRawConnection):
         """All of ``data``, whoever cancels.  Not taken by the peer in time: the connection is broken."""
         if self.fault:
             raise RawConnError(self.fault)
-        with trio.CancelScope(deadline=trio.current_time() + self._write_timeout_s, shield=True) as scope:
+        timeout_s = self._write_timeout_s * max(1, len(data) // NOISE_MESSAGE_MAX)
+        with trio.CancelScope(deadline=trio.current_time() + timeout_s, shield=True) as scope:
             await self._raw.write(data)
         if scope.cancelled_caught:
             self.abort(f"the peer did not take a record within {self._write_timeout_s:g} s")
@@ -195,9 +198,9 @@ MUXERS: Final[TMuxerOptions] = {TProtocol(yamux.PROTOCOL_ID): GuardedYamux}
 class GuardedUpgrader(TransportUpgrader):
     """py-libp2p's upgrader with bounded negotiation; remembers on a secured connection which guard it stands on."""
 
-    def __init__(self, security: TSecurityOptions, negotiate_timeout_s: float) -> None:
-        super().__init__(security, MUXERS, int(negotiate_timeout_s) or 1)
-        self.muxer_multistream = Muxers(MUXERS, int(negotiate_timeout_s) or 1)
+    def __init__(self, security: TSecurityOptions, muxers: TMuxerOptions, negotiate_timeout_s: float) -> None:
+        super().__init__(security, muxers, int(negotiate_timeout_s) or 1)
+        self.muxer_multistream = Muxers(muxers, int(negotiate_timeout_s) or 1)
         for layer in (self.security_multistream, self.muxer_multistream):
             layer._selector.multiselect = BoundedMultiselect(layer.multiselect.handlers)
             layer._selector.multiselect_client = BoundedMultiselectClient()
@@ -216,6 +219,16 @@ def guard_of(muxed: IMuxedConn) -> GuardedConnection | None:
     return guard if isinstance(guard, GuardedConnection) else None
 
 
+async def write_pieces(stream: NetStream, pieces: Sequence[bytes | memoryview]) -> None:
+    """Write all of ``pieces`` as ``write_all`` does; together, where the multiplexer can."""
+    muxed = stream.muxed_stream
+    if isinstance(muxed, YamuxStream):
+        await muxed.write_pieces(pieces)
+        return
+    for piece in pieces:
+        await write_all(stream, piece)
+
+
 async def write_all(stream: NetStream, piece: bytes | memoryview) -> None:
     """Write ``piece``; waits for the peer's window as long as it takes.
 
@@ -223,6 +236,9 @@ async def write_all(stream: NetStream, piece: bytes | memoryview) -> None:
     wait.  Cancelling is safe for the connection, and leaves the stream of no use.
     """
     muxed = stream.muxed_stream
+    if isinstance(muxed, YamuxStream):
+        await muxed.write_pieces([piece])
+        return
     if not isinstance(muxed, yamux.YamuxStream):
         await stream.write(bytes(piece))
         return

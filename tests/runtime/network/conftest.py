@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from shoal.actors.transport.network import Connection, PeerFacts
-from shoal.runtime.network.config import NetworkConfig
+from shoal.runtime.network.config import NetworkConfig, Wire
 from shoal.runtime.network.identity import generate
 from shoal.runtime.network.network import Libp2pNetwork
 
@@ -224,7 +225,15 @@ def run(test: Callable[[], Coroutine[Any, Any, None]], within_s: float = 60) -> 
     trio.run(bounded)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of two networks runs on both wire stacks; not those of py-libp2p alone, and of QUIC."""
+    if "lab" in metafunc.fixturenames:
+        one = metafunc.function.__name__.startswith("test_upstream") or metafunc.module.__name__.endswith("test_quic")
+        metafunc.parametrize("wire", ["stock"] if one else ["stock", "shoal"])
+
+
 @pytest.fixture
-def lab() -> SimpleNamespace:
+def lab(wire: Wire) -> SimpleNamespace:
     """The tools above: pytest imports each test file by itself, so that it cannot import this one."""
-    return SimpleNamespace(run=run, running=running, proxied=proxied, Node=Node, Config=NetworkConfig)
+    config = partial(NetworkConfig, wire=wire)
+    return SimpleNamespace(run=run, running=running, proxied=proxied, Node=Node, Config=config, wire=wire)

@@ -20,12 +20,13 @@ PATIENCE_S = 30.0
 class RealHarness:
     """Nodes on loopback in one trio run."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, config: NetworkConfig) -> None:
         self._nursery = nursery
+        self._config = config
         self.nodes: list[Node] = []
 
     async def node(self) -> Node:
-        network = Libp2pNetwork(generate().key, NetworkConfig(linger_s=1.0))
+        network = Libp2pNetwork(generate().key, self._config)
         network.bind(self._nursery)
         node = Node(network)
         node.call("start", node.events, ["/ip4/127.0.0.1/tcp/0"])
@@ -54,9 +55,11 @@ def test_scenario(lab: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPat
     # yamux's window grows to 16 MiB between two fast peers, which would take all that the scenarios send.
     monkeypatch.setattr(yamux, "MAX_WINDOW_SIZE", 1024 * 1024)
 
+    config = lab.Config(linger_s=1.0, stream_window_max=1024 * 1024)
+
     async def body() -> None:
         async with trio.open_nursery() as nursery:
-            harness = RealHarness(nursery)
+            harness = RealHarness(nursery, config)
             try:
                 await SCENARIOS[name](harness)
             finally:

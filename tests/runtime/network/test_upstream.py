@@ -35,6 +35,7 @@ from multiaddr import Multiaddr
 
 from shoal.runtime.network.connections import Link
 from shoal.runtime.network.wire import GuardedConnection, GuardedYamux
+from shoal.runtime.network.wire_stack.yamux.muxer import YamuxConnection
 
 PROTOCOL = TProtocol("/test/1")
 LOOPBACK = Multiaddr("/ip4/127.0.0.1/tcp/0")
@@ -359,7 +360,7 @@ def test_ours_uses_its_own_muxer(lab: SimpleNamespace) -> None:
             await a.connect(b)
             for node in (a, b):
                 (link,) = node.network._connections
-                assert type(link.conn.muxed_conn) is GuardedYamux
+                assert type(link.conn.muxed_conn) is (GuardedYamux if lab.wire == "stock" else YamuxConnection)
 
     lab.run(body)
 
