@@ -1,169 +1,80 @@
-"""A Network whose peers do as a script says: the transport actor stands on it in a real machine, and no socket exists.
+"""A Network that does nothing but write down what it is told; the test speaks its events to the transport actor.
 
-Not the simulated internet (``runtime/simulation``), where the peers are nodes: here a peer is a name, and connects,
-speaks and vanishes when the script says so.  Begin with ``ScriptedNetwork``: its first half is the Network that the
-node sees, its second what a ``Script`` does with it.  All of it runs on the transport actor's own thread.
+Not a network: for what one does there are ``runtime/network`` and ``runtime/simulation``.  This is for the actor's own
+decisions, event by event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any
 
-from shoal.actors.base import Context
-from shoal.actors.transport.network import Connection, NetworkEvents, PeerFacts, StreamHandler
+from shoal.actors.transport.network import Connection, NetworkEvents, StreamHandler
 
-PEER_ID: Final = "12D3KooWScriptedNodeScriptedNodeScriptedNodeScripte"
+ME = "12D3KooWMe"
+LISTENING = "/ip4/192.0.2.1/tcp/4001"
 
-
-class Script(Protocol):
-    """Who plays the peers."""
-
-    def serving(self, network: ScriptedNetwork, protocol: str) -> None:
-        """The node takes streams of ``protocol`` from now on."""
-
-    def granted(self, peer: str, size: int) -> None:
-        """The node has dealt with ``size`` bytes of frames that ``peer`` sent."""
-
-    def heard(self, peer: str, frame: bytes) -> None:
-        """The node has sent ``peer`` a frame."""
+Call = tuple[Any, ...]
 
 
 class ScriptedNetwork:
-    """Peers by name, their streams by number.  A stream that the node opens is taken, in its first protocol."""
+    """``calls`` are the calls since they were last taken, name first."""
 
-    def __init__(self, ctx: Context, script: Script) -> None:
-        self.peer_id = PEER_ID
-        self._ctx = ctx
-        self._script = script
-        self._events: NetworkEvents | None = None
-        self._connections: dict[str, Connection] = {}
-        self._streams: dict[int, str] = {}  # stream -> peer
-        self._next = 0
+    def __init__(self) -> None:
+        self.peer_id = ME
+        self.calls: list[Call] = []
+        self.listening: tuple[str, ...] = ()
+        self.running = False
 
-    # --- the Network that the transport actor stands on -------------------------------------------
+    def take(self, name: str) -> list[Call]:
+        """The arguments of each call of ``name`` since the last time."""
+        taken = [call[1:] for call in self.calls if call[0] == name]
+        self.calls = [call for call in self.calls if call[0] != name]
+        return taken
 
     def start(self, events: NetworkEvents, listen: Sequence[str]) -> None:
-        self._events = events
+        self.running, self.listening = True, tuple(listen)
 
     def stop(self) -> None:
-        self._events = None
+        self.running = False
 
     def listen_addrs(self) -> tuple[str, ...]:
-        return ()
+        return self.listening
 
     def dial(self, attempt: int, peer: str, addr: str, timeout_s: float) -> None:
-        self._event(lambda events: events.dial_failed(attempt, "nobody can be dialled in this script"))
+        self.calls.append(("dial", attempt, peer, addr, timeout_s))
 
     def cancel_dial(self, attempt: int) -> None:
-        """Every dial has failed already."""
+        self.calls.append(("cancel_dial", attempt))
 
     def close_connection(self, connection: int) -> None:
-        for peer, row in list(self._connections.items()):
-            if row.id == connection:
-                self.vanish(peer, "closed by the node")
+        self.calls.append(("close_connection", connection))
 
     def serve_framed(self, protocol: str, frame_max: int) -> None:
-        self._later(lambda: self._script.serving(self, protocol))
+        self.calls.append(("serve_framed", protocol, frame_max))
 
     def open_stream(self, ticket: int, peer: str, protocols: Sequence[str], frame_max: int, timeout_s: float) -> None:
-        def open_it(events: NetworkEvents) -> None:
-            if peer in self._connections:
-                events.stream_opened(ticket, self._new_stream(peer), peer, protocols[0])
-            else:
-                events.stream_failed(ticket, "the peer has gone")
-
-        self._event(open_it)
+        self.calls.append(("open_stream", ticket, peer, tuple(protocols), frame_max, timeout_s))
 
     def send_frame(self, stream: int, parts: Sequence[bytes | memoryview], timeout_s: float) -> None:
-        frame = b"".join(parts)
-
-        def sent(events: NetworkEvents) -> None:
-            peer = self._streams.get(stream)
-            if peer is not None:
-                events.frame_sent(stream, len(frame))
-                self._script.heard(peer, frame)
-
-        self._event(sent)
+        self.calls.append(("send_frame", stream, b"".join(parts), timeout_s))
 
     def grant(self, stream: int, size: int) -> None:
-        peer = self._streams.get(stream)
-        if peer is not None:
-            self._later(lambda: self._script.granted(peer, size))
+        self.calls.append(("grant", stream, size))
 
     def close_stream(self, stream: int, *, reset: bool) -> None:
-        self._event(lambda events: self._lose(events, stream, "closed by the node"))
+        self.calls.append(("close_stream", stream, reset))
 
     def ping(self, ticket: int, peer: str, timeout_s: float) -> None:
-        self._event(lambda events: events.pong(ticket, 0.001))
+        self.calls.append(("ping", ticket, peer, timeout_s))
 
     def serve_user(self, protocol: str, handler: StreamHandler | None) -> None:
-        raise NotImplementedError("scripted peers speak no users' protocols")
+        self.calls.append(("serve_user", protocol, handler))
 
     async def run_user(self, peer: str, protocol: str, handler: StreamHandler, timeout_s: float) -> Any:
-        raise NotImplementedError("scripted peers speak no users' protocols")
+        raise AssertionError("no test of the actor alone opens a user's stream")
 
-    # --- what a script's peers do -----------------------------------------------------------------
 
-    def connect(self, peer: str, protocols: Sequence[str], addrs: Sequence[str]) -> None:
-        """A peer connects, is admitted, and says by identify what it speaks and where it listens."""
-        events = self._running()
-        self._next += 1
-        row = Connection(self._next, peer, f"/ip4/127.0.0.1/tcp/{1024 + self._next % 60000}", True, "scripted")
-        if not events.admit(row.addr):
-            return
-        self._connections[peer] = row
-        events.connected(row)
-        if peer in self._connections:  # the node may close what is too much at once
-            events.identified(peer, PeerFacts("scripted/1", tuple(protocols), tuple(addrs), ""))
-
-    def connected(self, peer: str) -> bool:
-        """Whether the peer is."""
-        return peer in self._connections
-
-    def open(self, peer: str, protocol: str) -> int:
-        """The peer opens a stream to the node; its number."""
-        stream = self._new_stream(peer)
-        self._running().stream_accepted(stream, peer, protocol)
-        return stream
-
-    def say(self, stream: int, frame: bytes) -> None:
-        """The peer sends a frame."""
-        self._running().frame(stream, memoryview(frame))
-
-    def vanish(self, peer: str, reason: str = "gone") -> None:
-        """The peer's streams break, and its connection."""
-        row = self._connections.pop(peer, None)
-        if row is None:
-            return
-        events = self._running()
-        for stream in [number for number, name in self._streams.items() if name == peer]:
-            self._lose(events, stream, reason)
-        events.disconnected(row, reason)
-
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have ``call`` made in a while, unless the network has stopped."""
-        self._ctx.after(seconds, lambda: call() if self._events is not None else None)
-
-    # --- within -----------------------------------------------------------------------------------
-
-    def _running(self) -> NetworkEvents:
-        if self._events is None:
-            raise RuntimeError("the network does not run")
-        return self._events
-
-    def _new_stream(self, peer: str) -> int:
-        self._next += 1
-        self._streams[self._next] = peer
-        return self._next
-
-    def _lose(self, events: NetworkEvents, stream: int, reason: str) -> None:
-        if self._streams.pop(stream, None) is not None:
-            events.stream_closed(stream, reason)
-
-    def _later(self, call: Callable[[], None]) -> None:
-        """Not within the node's own call: the contract of NetworkEvents."""
-        self.after(0.0, call)
-
-    def _event(self, tell: Callable[[NetworkEvents], None]) -> None:
-        self._later(lambda: tell(self._running()))
+def connection(number: int, peer: str = "", *, ip: str = "198.51.100.1", inbound: bool = True) -> Connection:
+    """A connection as the network would tell of it."""
+    return Connection(number, peer or f"peer-{number}", f"/ip4/{ip}/tcp/{1000 + number}", inbound, "noise")

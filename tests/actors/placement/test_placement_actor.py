@@ -1,0 +1,334 @@
+"""The placement actor alone: the test speaks for the tiers, the wantlist, bitswap and the edge."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from shoal.actors.placement.actor import OVERDUE_GRACE_S, SWEEP_S, PlacementActor
+from shoal.actors.placement.tiercalls import DEFAULT_S
+from shoal.messages import blocks, lifecycle, tiers, wants
+from shoal.messages.base import Message
+from shoal.messages.block import Block
+from shoal.messages.cid import CID, IDENTITY, RAW
+from shoal.messages.envelope import Envelope
+from shoal.messages.policy import LEECHER
+from shoal.messages.replies import Done, Failed, Overloaded, Refused
+from shoal.tests.support.bitswap import block
+from shoal.tests.support.context import FakeContext, Said
+
+A, B, C = (block(number, 100) for number in range(3))
+INLINE = CID(1, RAW, IDENTITY, b"inline")
+
+
+class Bench:
+    """A placement actor and everybody around it."""
+
+    def __init__(self) -> None:
+        self.ctx = FakeContext("placement")
+        self.actor = PlacementActor(self.ctx)
+        self.actor.on_start()
+        self._id = 100
+
+    def tell(self, message: Message, *, deadline: float = math.inf, priority: int = 3) -> int:
+        """Give it a message; the envelope's id."""
+        self._id += 1
+        kind = type(message).__name__
+        self.actor.receive(
+            message, Envelope(self._id, kind, "test", "placement", b"", deadline=deadline, priority=priority)
+        )
+        self.actor.gets.check()
+        return self._id
+
+    def tier(self, name: str, kind: type[Message]) -> list[Said[Message]]:
+        """What a tier was asked since the last time."""
+        taken = self.ctx.take_said(kind)
+        self.ctx.said.extend(said for said in taken if said.to != name)
+        return [said for said in taken if said.to == name]
+
+    def read(self, memory: tuple[Block, ...] = (), disk: tuple[Block, ...] = ()) -> None:
+        """Let both tiers answer what they were asked to read, from what they hold."""
+        for name, held in (("memory", memory), ("disk", disk)):
+            for said in self.tier(name, tiers.TierGet):
+                here = {one.cid: one for one in held}
+                cids = said.message.cids  # type: ignore[attr-defined]  # a TierGet
+                found = tuple(here[cid] for cid in cids if cid in here)
+                said.answer(tiers.TierBlocks(name, found, tuple(cid for cid in cids if cid not in here)))
+
+    def store(self, reply: Message | None = None) -> None:
+        """Let the disk answer what it was asked to store."""
+        for said in self.tier("disk", tiers.TierPut):
+            held = said.message.blocks  # type: ignore[attr-defined]  # a TierPut
+            said.answer(reply or tiers.TierStored("disk", len(held), sum(map(len, held))))
+
+    def wanted(self) -> list[wants.Want]:
+        return self.ctx.take(wants.Want)
+
+    def answers(self, request: int) -> list[Message]:
+        """Replies to one request since the last time."""
+        found = [message for envelope, message in self.ctx.replies if envelope.id == request]
+        self.ctx.replies = [entry for entry in self.ctx.replies if entry[0].id != request]
+        return found
+
+
+def get(*cids: CID, session: int = 7, fetch: bool = True) -> blocks.GetBlocks:
+    return blocks.GetBlocks(cids, session, fetch)
+
+
+def missing(cid: CID, reason: str, error: str) -> blocks.BlocksEnd:
+    return blocks.BlocksEnd((blocks.MissingBlock(cid, reason, error),))
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def test_memory_then_disk_then_the_network() -> None:
+    bench = Bench()
+    request = bench.tell(get(A.cid, B.cid, C.cid), deadline=5000.0)
+    assert bench.tier("disk", tiers.TierGet) == [], "memory is asked first"
+    bench.read(memory=(A,), disk=(B,))
+    assert bench.answers(request) == [blocks.BlocksFound((A,)), blocks.BlocksFound((B,))]
+    (kept,) = bench.tier("memory", tiers.TierPut)
+    assert kept.message == tiers.TierPut((B,)), "what the disk read is kept in memory"
+    (want,) = bench.ctx.take_said(wants.Want)
+    assert want.message == wants.Want((C.cid,), 7)
+    assert want.deadline == 5000.0
+    want.answer(Done())
+    bench.tell(blocks.BlocksFetched("p", (C,)))
+    assert bench.answers(request) == [], "nothing is handed out before it is durable"
+    bench.store()
+    assert bench.answers(request) == [blocks.BlocksFound((C,)), blocks.BlocksEnd()]
+    assert bench.ctx.take(blocks.BlocksAvailable) == [
+        blocks.BlocksAvailable((blocks.AvailableBlock(C.cid, len(C)),)),
+    ]
+    assert bench.actor.gets.open == {}
+
+
+def test_nothing_asked_and_inline_cids_are_answered_at_once() -> None:
+    bench = Bench()
+    assert bench.answers(bench.tell(get())) == [blocks.BlocksEnd()]
+    inline = Block(INLINE, b"inline")
+    assert bench.answers(bench.tell(get(INLINE))) == [blocks.BlocksFound((inline,)), blocks.BlocksEnd()]
+    request = bench.tell(get(A.cid, INLINE, A.cid))
+    bench.read(memory=(A,))
+    assert bench.answers(request) == [blocks.BlocksFound((inline,)), blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+    assert bench.wanted() == []
+
+
+def test_without_fetching_what_is_not_here_is_missing() -> None:
+    bench = Bench()
+    request = bench.tell(get(A.cid, fetch=False))
+    bench.read()
+    (end,) = bench.answers(request)
+    assert isinstance(end, blocks.BlocksEnd)
+    assert end.missing[0].error == "NotFound"
+    assert bench.wanted() == []
+
+
+def test_a_dead_memory_is_passed_over_and_a_failing_disk_is_told() -> None:
+    bench = Bench()
+    request = bench.tell(get(A.cid, fetch=False))
+    (said,) = bench.tier("memory", tiers.TierGet)
+    said.answer(Failed("TierGet", "Unavailable", "memory ended"))
+    (said,) = bench.tier("disk", tiers.TierGet)
+    said.answer(Failed("TierGet", "StorageFault", "EIO"))
+    assert bench.answers(request) == [missing(A.cid, "EIO", "StorageFault")]
+    request = bench.tell(get(A.cid))
+    bench.read()
+    (said,) = bench.ctx.take_said(wants.Want)
+    said.answer(Done())
+    assert bench.answers(request) == [], "with fetching there is another way"
+
+
+@pytest.mark.parametrize("answer", [Refused("Want", "a leecher"), Overloaded("Want", "wantlist")])
+def test_a_want_that_is_not_taken_is_missing(answer: Message) -> None:
+    bench = Bench()
+    request = bench.tell(get(A.cid))
+    bench.read()
+    (said,) = bench.ctx.take_said(wants.Want)
+    said.answer(answer)
+    (end,) = bench.answers(request)
+    assert isinstance(end, blocks.BlocksEnd)
+    assert end.missing[0].error == "Unavailable"
+
+
+def test_wants_that_fail_end_the_requests_of_their_session_only() -> None:
+    bench = Bench()
+    mine, other = bench.tell(get(A.cid, session=7)), bench.tell(get(A.cid, session=8))
+    bench.read()
+    bench.tell(wants.WantsFailed((wants.FailedWant(A.cid, 7, "asked 3 peers"),)))
+    assert bench.answers(mine) == [missing(A.cid, "asked 3 peers", "DeadlineExceeded")]
+    assert bench.answers(other) == []
+
+
+def test_one_block_goes_to_all_who_wait_once() -> None:
+    bench = Bench()
+    requests = [bench.tell(get(A.cid, session=session)) for session in (1, 1, 2)]
+    bench.read()
+    bench.tell(blocks.BlocksFetched("p", (A,)))
+    bench.tell(blocks.BlocksFetched("q", (A,)))
+    bench.store()
+    for request in requests:
+        assert bench.answers(request) == [blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+
+
+def test_a_block_that_a_user_adds_ends_the_wait_for_it() -> None:
+    bench = Bench()
+    waiting = bench.tell(get(A.cid))
+    bench.read()
+    put = bench.tell(blocks.PutBlocks((A,)))
+    assert bench.answers(put) == []
+    bench.store()
+    assert bench.answers(put) == [blocks.BlocksStored(1, len(A))]
+    assert bench.answers(waiting) == [blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+
+
+def test_going_away_cancels_what_nobody_else_of_the_session_waits_for() -> None:
+    bench = Bench()
+    first, second = bench.tell(get(A.cid, B.cid)), bench.tell(get(B.cid, C.cid))
+    bench.read()
+    bench.tell(blocks.CancelGet(first))
+    assert bench.ctx.take(wants.CancelWants) == [wants.CancelWants((A.cid,), 7)]
+    bench.tell(blocks.CancelGet(second))
+    (cancel,) = bench.ctx.take(wants.CancelWants)
+    assert set(cancel.cids) == {B.cid, C.cid}
+    bench.tell(blocks.CancelGet(second))
+    assert bench.ctx.take(wants.CancelWants) == []
+    assert bench.actor.gets.open == bench.actor.gets.wanted == {}
+
+
+def test_going_away_while_the_tiers_are_asked_wants_nothing() -> None:
+    bench = Bench()
+    request = bench.tell(get(A.cid))
+    bench.tell(blocks.CancelGet(request))
+    bench.read()
+    assert bench.wanted() == []
+    assert bench.answers(request) == []
+
+
+def test_no_request_outlives_its_deadline_though_nobody_says_a_word() -> None:
+    bench = Bench()
+    bench.tell(get(B.cid))
+    request = bench.tell(get(A.cid), deadline=bench.ctx.now() + 5.0)
+    bench.read()
+    bench.ctx.advance(5.0)
+    assert bench.answers(request) == [], "the wantlist has the first word"
+    bench.ctx.advance(OVERDUE_GRACE_S + SWEEP_S)
+    assert bench.answers(request) == [missing(A.cid, "nothing answered by the deadline", "DeadlineExceeded")]
+    assert len(bench.actor.gets.open) == 1
+
+
+# --- storing ---------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_stored_fails_its_askers_and_is_wanted_no_more() -> None:
+    bench = Bench()
+    requests = [bench.tell(get(A.cid, session=session)) for session in (1, 1, 2)]
+    bench.read()
+    bench.tell(blocks.BlocksFetched("p", (A,)))
+    bench.store(Failed("TierPut", "StorageFull", "no room"))
+    for request in requests:
+        assert bench.answers(request) == [missing(A.cid, "no room", "StorageFull")]
+    assert bench.ctx.take(wants.CancelWants) == [wants.CancelWants((A.cid,), 1), wants.CancelWants((A.cid,), 2)]
+    assert bench.ctx.take(blocks.BlocksAvailable) == []
+    put = bench.tell(blocks.PutBlocks((A,)))
+    bench.store(Failed("TierPut", "StorageFull", "no room"))
+    assert bench.answers(put) == [Failed("TierPut", "StorageFull", "no room")]
+
+
+def test_a_block_for_nobody_is_stored_all_the_same() -> None:
+    bench = Bench()
+    bench.tell(blocks.BlocksFetched("p", (A,)))
+    assert bench.ctx.counts["fetched_for_nobody"] == 1
+    bench.store()
+    assert len(bench.ctx.take(blocks.BlocksAvailable)) == 1
+
+
+def test_a_large_block_is_not_kept_in_a_small_memory() -> None:
+    bench = Bench()
+    bench.ctx.policy = LEECHER
+    large = block(9, 2 * 1024 * 1024)
+    bench.tell(blocks.BlocksFetched("p", (large, A)))
+    bench.store()
+    (kept,) = bench.tier("memory", tiers.TierPut)
+    assert kept.message == tiers.TierPut((A,))
+
+
+def test_a_tier_that_dies_is_asked_again_when_it_is_back_or_after_a_while() -> None:
+    bench = Bench()
+    put = bench.tell(blocks.PutBlocks((A,)))
+    (said,) = bench.tier("disk", tiers.TierPut)
+    said.answer(Failed("TierPut", "Unavailable", "disk ended"))
+    assert bench.tier("disk", tiers.TierPut) == []
+    bench.tell(lifecycle.ActorRestarted("disk", 2))
+    (said,) = bench.tier("disk", tiers.TierPut)
+    said.answer(Overloaded("TierPut", "disk"))
+    bench.ctx.advance(0.1)
+    (said,) = bench.tier("disk", tiers.TierPut)
+    said.answer(Failed("TierPut", "Unavailable", "disk ended"))
+    bench.ctx.advance(1.1)  # nobody says that it is back
+    bench.store()
+    assert bench.answers(put) == [blocks.BlocksStored(1, len(A))]
+
+
+def test_a_tier_is_not_asked_for_ever() -> None:
+    bench = Bench()
+    put = bench.tell(blocks.PutBlocks((A,)))
+    for _ in range(int(DEFAULT_S) + 5):
+        for said in bench.tier("disk", tiers.TierPut):
+            said.answer(Failed("TierPut", "Unavailable", "disk ended"))
+        bench.ctx.advance(1.1)
+    assert bench.answers(put) == [Failed("TierPut", "Unavailable", "disk ended")]
+    assert bench.actor.tier._open == {}
+    assert bench.ctx.timers == 0
+
+
+def test_a_new_wantlist_is_told_what_is_still_wanted() -> None:
+    bench = Bench()
+    bench.tell(get(A.cid, B.cid))
+    bench.read(disk=(B,))
+    for said in bench.ctx.take_said(wants.Want):
+        said.answer(Failed("Want", "Unavailable", "wantlist ended"))
+    bench.tell(lifecycle.ActorRestarted("wantlist", 2))
+    assert bench.wanted() == [wants.Want((A.cid,), 7)]
+
+
+# --- for peers, and about the store ----------------------------------------------------------------------
+
+
+def test_sizes_and_blocks_for_peers_never_go_to_the_network() -> None:
+    bench = Bench()
+    has = bench.tell(blocks.HasBlocks((A.cid, INLINE, B.cid)))
+    (said,) = bench.tier("disk", tiers.TierHas)
+    assert said.message == tiers.TierHas((A.cid, B.cid))
+    said.answer(tiers.TierSizes("disk", (100, -1)))
+    assert bench.answers(has) == [blocks.BlockSizes((100, 6, -1))]
+    serve = bench.tell(blocks.ServeBlocks("p", (A.cid, INLINE, B.cid)))
+    bench.read(disk=(A,))
+    (served,) = bench.answers(serve)
+    assert isinstance(served, blocks.BlocksServed)
+    assert {one.cid for one in served.blocks} == {A.cid, INLINE}
+    assert served.missing == (B.cid,)
+    assert bench.wanted() == []
+    has = bench.tell(blocks.HasBlocks((A.cid,)))
+    (said,) = bench.tier("disk", tiers.TierHas)
+    said.answer(Failed("TierHas", "StorageFault", "EIO"))
+    assert bench.answers(has) == [Failed("TierHas", "StorageFault", "EIO")]
+
+
+def test_deleting_and_figures_reach_both_tiers() -> None:
+    bench = Bench()
+    gone = bench.tell(blocks.DeleteBlocks((A.cid,)))
+    assert len(bench.tier("memory", tiers.TierDelete)) == 1
+    (said,) = bench.tier("disk", tiers.TierDelete)
+    said.answer(Done())
+    assert bench.answers(gone) == [Done()]
+    stat = bench.tell(blocks.RepoStat())
+    (memory,), (disk,) = bench.tier("memory", tiers.TierStatus), bench.tier("disk", tiers.TierStatus)
+    disk.answer(blocks.TierStat("disk", 1, 2, 3, 4, 5))
+    assert bench.answers(stat) == []
+    memory.answer(Failed("TierStatus", "Unavailable", "memory ended"))
+    (stats,) = bench.answers(stat)
+    assert isinstance(stats, blocks.RepoStats)
+    assert [(row.tier, row.state) for row in stats.tiers] == [("memory", "not answering"), ("disk", "ok")]
