@@ -94,9 +94,10 @@ class WantlistActor(Actor):
         ours, theirs = self.ours.priorities(), self.demand.popular()
         rows: list[wants.WantEntry] = []
         for cid in ours.keys() | theirs.keys():
-            priority, requesters = theirs.get(cid, (PRIORITY_LOW, 0))
+            urgency, requesters = theirs.get(cid, (None, 0))
             mine = cid in ours
-            rows.append(wants.WantEntry(cid, max(priority, ours.get(cid, PRIORITY_LOW)), requesters + mine, mine))
+            priorities = [one for one in (urgency, ours.get(cid)) if one is not None]
+            rows.append(wants.WantEntry(cid, max(priorities), requesters + mine, mine))
         return rows
 
     # --- others come back --------------------------------------------------------------------------
