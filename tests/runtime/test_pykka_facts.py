@@ -34,9 +34,12 @@ WAIT_S = 10.0
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     logging.getLogger("shoal").setLevel(logging.CRITICAL)
+    others = {ref.actor_urn for ref in pykka.ActorRegistry.get_all()}  # of other tests, simulated ones for instance
     yield
     logging.getLogger("shoal").setLevel(logging.NOTSET)
-    pykka.ActorRegistry.stop_all(block=True, timeout=WAIT_S)
+    for ref in pykka.ActorRegistry.get_all():
+        if ref.actor_urn not in others:
+            ref.stop(block=True, timeout=WAIT_S)
 
 
 class Hosted:
