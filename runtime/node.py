@@ -23,6 +23,7 @@ from shoal.runtime.http.server import HttpServer
 from shoal.runtime.machine import Machine
 from shoal.runtime.network.config import AGENT, NetworkConfig
 from shoal.runtime.network.identity import Identity, load_or_create
+from shoal.runtime.network.listening import settled
 from shoal.runtime.network.network import Libp2pNetwork
 from shoal.runtime.network.userland import UserProtocolTable
 from shoal.runtime.supervisor.specs import ChildSpec, TrioParts
@@ -85,14 +86,23 @@ class Node:
 
     def _transport_spec(self, identity: Identity) -> ChildSpec:
         """The transport actor on py-libp2p, with trio in its own thread."""
-        listen = () if self.config.offline else self.config.listen
+        wanted = () if self.config.offline else self.config.listen
+        listen = wanted
 
         def make(ctx: Context, nursery: trio.Nursery) -> TrioParts:
+            nonlocal listen
             network = Libp2pNetwork(identity.key, self.network_config)
             network.bind(nursery)
             self.users.attach(network)
             actor = TransportActor(ctx, network, listen, AGENT)
-            return TrioParts(actor, ready=network.ready, closing=network.stopped)
+            listen = wanted  # should the ports of the last generation be taken now, the next one takes any
+
+            async def ready() -> None:
+                nonlocal listen
+                await network.ready()
+                listen = settled(wanted, network.listen_addrs())
+
+            return TrioParts(actor, ready=ready, closing=network.stopped)
 
         return ChildSpec("transport", trio_factory=make)
 

@@ -133,12 +133,7 @@ class TransportActor(Actor):
         self.framed.owner_gone(envelope.sender)
         self.framed.serve(envelope.sender, message)
         self.ctx.reply(envelope, Done())
-        for row in list(self.table.peers.values()):
-            connection = next(iter(row.connections.values()))
-            event = transport.PeerConnected(row.peer, connection.addr, connection.inbound)
-            self.ctx.send(event, to=envelope.sender)
-            if row.facts is not None:
-                self.ctx.send(identified(row.peer, row.facts), to=envelope.sender)
+        self._tell_who_is_here(envelope.sender)
 
     @handles(transport.OpenStream)
     def on_open_stream(self, message: transport.OpenStream, envelope: Envelope) -> None:
@@ -166,6 +161,12 @@ class TransportActor(Actor):
         self.remote_fault(message.peer, message.code, message.detail)
         if message.stream:
             self.framed.close(message.stream, reset=True)
+
+    @handles(lifecycle.ActorRestarted)
+    def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
+        """A new bootstrap must know who is connected: should this actor die too, it is who dials them again."""
+        if message.name == "bootstrap":
+            self._tell_who_is_here(message.name)
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
@@ -257,6 +258,14 @@ class TransportActor(Actor):
         self.ctx.log.info("peer %s broke a rule (%s): %s", peer, code, detail)
 
     # --- within ------------------------------------------------------------------------------------
+
+    def _tell_who_is_here(self, actor: str) -> None:
+        """The events that ``actor`` would have had, had it been there when the peers came."""
+        for row in list(self.table.peers.values()):
+            connection = next(iter(row.connections.values()))
+            self.ctx.send(transport.PeerConnected(row.peer, connection.addr, connection.inbound), to=actor)
+            if row.facts is not None:
+                self.ctx.send(identified(row.peer, row.facts), to=actor)
 
     def _advance(self, peer: str) -> None:
         """Start the attempts that are due, end the dial if there is nothing left, else look again in a while."""

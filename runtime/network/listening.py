@@ -93,6 +93,26 @@ def concrete(addrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def settled(wanted: Sequence[str], bound: Iterable[str]) -> tuple[str, ...]:
+    """``wanted`` with each port 0 replaced by the one that was taken for it, as ``bound`` tells.
+
+    So that a transport which is restarted is found where it was.  Two wishes of one kind (``/ip4/.../tcp/0`` twice)
+    cannot be told apart, and stay as they are.
+    """
+    ports: dict[tuple[str, str], set[str]] = {}
+    for addr in bound:
+        _, version, _, transport, port, *_ = addr.split("/")
+        ports.setdefault((version, transport), set()).add(port)
+    found = []
+    for addr in wanted:
+        _, version, ip, transport, port, *rest = addr.split("/")
+        taken = ports.get((version, transport), set())
+        if port == "0" and len(taken) == 1:
+            (port,) = taken
+        found.append("/".join(("", version, ip, transport, port, *rest)))
+    return tuple(found)
+
+
 def _own_ips(version: str) -> list[str]:
     """This machine's addresses, loopback among them, without the link-local ones that need a zone."""
     try:

@@ -15,7 +15,7 @@ NOBODY_HAS = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
 
 
 def read(node: Shoal, command: str, argument: str) -> bytes:
-    return b"".join(node.stream(command, argument, timeout_s=1))
+    return b"".join(node.stream(command, argument, timeout_s=2))
 
 
 def test_content_that_nobody_has(shoal: ShoalFactory) -> None:
@@ -30,7 +30,7 @@ def test_content_that_nobody_has(shoal: ShoalFactory) -> None:
     print(text)
     assert "asked 1 peer: 1 does not have it" in text
     assert NOBODY_HAS in text
-    for command in ("get", "ls", "block/get", "block/stat", "dag/export"):
+    for command in ("get", "block/get", "dag/export"):
         text = refuse(partial(read, alone, command, NOBODY_HAS))
         print(text)
         assert "asked 1 peer: 1 does not have it" in text

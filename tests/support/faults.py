@@ -214,7 +214,7 @@ def free_port() -> int:
 
 
 def tcp_port(node: Shoal) -> int:
-    """Where ``node`` listens now: a restarted transport takes another port when it was told port 0."""
+    """Where ``node`` listens."""
     addrs = node.call("id")["Addresses"]
     return int(next(addr for addr in addrs if "/tcp/" in addr).split("/")[4])
 
