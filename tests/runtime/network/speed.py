@@ -1,7 +1,7 @@
 """How fast one framed stream is: 64 frames of 2 MiB from one process to another, over loopback.
 
-Not a test: run ``python -m shoal.tests.runtime.network.speed [noise|tls|quic] [stock]``.  "stock" leaves py-libp2p's
-yamux as it is.  Read ratios, not absolutes.
+Not a test: run ``python -m shoal.tests.runtime.network.speed [noise|tls|quic] [stock|shoal]``.  "stock" leaves
+py-libp2p's yamux as it is, "shoal" takes the wire stack of our own.  Read ratios, not absolutes.
 """
 
 import os
@@ -12,7 +12,7 @@ import trio
 
 from shoal.actors.transport.network import Connection, NetworkEvents
 from shoal.runtime.network import host, wire
-from shoal.runtime.network.config import NetworkConfig
+from shoal.runtime.network.config import NetworkConfig, Wire
 from shoal.runtime.network.identity import generate
 from shoal.runtime.network.network import Libp2pNetwork
 from shoal.runtime.network.state import SilentEvents
@@ -66,7 +66,8 @@ class Events(SilentEvents):
 
 async def side(security: str, target: list[str]) -> None:
     """The receiver prints its address and then its speed; the sender is given both parts of the address."""
-    config = NetworkConfig(security=("tls",) if security == "tls" else ("noise",))
+    wire_stack: Wire = "shoal" if "shoal" in sys.argv else "stock"
+    config = NetworkConfig(security=("tls",) if security == "tls" else ("noise",), wire=wire_stack)
     listen = "/ip4/127.0.0.1/udp/0/quic-v1" if security == "quic" else "/ip4/127.0.0.1/tcp/0"
     async with trio.open_nursery() as nursery:
         events = Events()
@@ -95,18 +96,13 @@ def main() -> None:
     if "--side" in sys.argv:
         trio.run(side, security, sys.argv[sys.argv.index("--side") + 1 :])
         return
-    command = [
-        sys.executable,
-        "-m",
-        "shoal.tests.runtime.network.speed",
-        security,
-        *(["stock"] * ("stock" in sys.argv)),
-    ]
+    stack = [word for word in ("stock", "shoal") if word in sys.argv]
+    command = [sys.executable, "-m", "shoal.tests.runtime.network.speed", security, *stack]
     with subprocess.Popen([*command, "--side"], stdout=subprocess.PIPE, text=True) as receiver:
         assert receiver.stdout is not None
         where = receiver.stdout.readline().split()
         with subprocess.Popen([*command, "--side", *where], stdin=subprocess.PIPE) as sender:
-            print(f"{security}{' stock' * ('stock' in sys.argv)}: {float(receiver.stdout.readline()):.0f} MB/s")
+            print(f"{' '.join([security, *stack])}: {float(receiver.stdout.readline()):.0f} MB/s")
             sender.communicate()
 
 

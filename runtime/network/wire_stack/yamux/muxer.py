@@ -89,12 +89,19 @@ class YamuxConnection(IMuxedConn):
 
     async def _say_goodbye(self, reason: int) -> None:
         self._session.go_away(reason)
-        with trio.move_on_after(self._config.close_grace_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._lose_patience)
             try:
                 async with self._writing:
                     await self._write([self._session.take_control()])
             except MuxedStreamReset as fault:
                 log.debug("saying goodbye to %s: %s", self.peer_id, fault)
+            nursery.cancel_scope.cancel()
+
+    async def _lose_patience(self) -> None:
+        """A write is shielded, so that only the socket's end can end it."""
+        await trio.sleep(self._config.close_grace_s)
+        self._abort(self, "")
 
     async def _end(self) -> None:
         if self._over:
@@ -178,6 +185,8 @@ class YamuxConnection(IMuxedConn):
                 await trio.sleep(config.idle_probe_timeout_s / 10)
             if self._heard_at < asked_at:
                 self._give_up(SILENT)
+            if self._session.peer_gone is not None and not self._session.streams:
+                self._give_up("")
             for state in self._session.overdue(trio.current_time() - config.half_closed_s):
                 self.reset(state, "the peer did not end it")
             await trio.sleep(max(0.0, config.idle_probe_s / 2 - config.idle_probe_timeout_s))
