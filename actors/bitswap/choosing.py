@@ -5,7 +5,8 @@ among those that said HAVE or have had blocks of the same session.  A peer is as
 (bandwidth x delay); while the best peers' windows are full a want waits, unless a slower peer would still have the
 block before they have worked off the queue.  That is what splits a download over its holders by their speed.
 
-A peer whose rate is not known is taken to be as fast as the fastest, so that it is tried.  When nobody is known to
+A peer whose rate is not known is taken to be as fast as the fastest, so that it is tried; so is, for one block, one
+whose last answer is long ago, or it would never be asked again after a bad moment.  When nobody is known to
 have a block a few peers are asked widely, the most promising one for the block itself; then the next few.
 """
 
@@ -88,8 +89,12 @@ class Chooser:
         def rate(source: Source) -> float:
             return source.rate.value if source.rate.known else fastest
 
-        def eta(source: Source) -> float:
-            return source.eta(size, rate(source))
+        delays = {source.peer: source.delay(self.now) for source in options}
+        quickest = min((delay for delay in delays.values() if delay is not None), default=0.0)
+
+        def eta(source: Source, amount: int = size) -> float:
+            delay = delays[source.peer]
+            return source.eta(amount, quickest if delay is None else delay, rate(source))
 
         first = min(options, key=eta)
         if first.room(size) > 0:
@@ -98,8 +103,7 @@ class Chooser:
         if not roomy:
             return None
         second = min(roomy, key=eta)
-        drained = first.eta(size * max(1, queued), rate(first))
-        return second if eta(second) <= drained else None
+        return second if eta(second) <= eta(first, size * max(1, queued)) else None
 
     def ask(self, want: Want, source: Source) -> None:
         """want-block."""

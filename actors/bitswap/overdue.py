@@ -100,7 +100,7 @@ def _endgame(seeker: Seeker, slow: Source, now: float) -> None:
         for source in seeker.chooser(now).known(want.home)
         if source is not slow and source.rate.known and source.room(size) > 0 and not source.timeouts
     ]
-    quickest = min((source.eta(size, source.rate.value) for source in others), default=None)
+    quickest = min((source.eta(size, source.rtt.least, source.rate.value) for source in others), default=None)
     if quickest is not None and slow.in_flight / slow.rate.value > ENDGAME_FACTOR * quickest + ENDGAME_S:
         ask.late = True
         _hedge(seeker, want, slow, now)

@@ -130,10 +130,10 @@ class Source:
         probed = self.probes.pop(cid, None)
         ask = self.drop(cid)
         if ask is not None:
-            self.rtt.sample(now - ask.at)
+            self.rtt.sample(now - ask.at, now)
             self.rate.sample(self.delivered - ask.delivered, now - ask.at, ask.limited, now)
         elif probed is not None:
-            self.rtt.sample(now - probed)
+            self.rtt.sample(now - probed, now)
 
     def said(self, cid: CID, now: float) -> bool:
         """HAVE or DONT_HAVE came; whether we had asked."""
@@ -142,7 +142,7 @@ class Source:
         at = probed if probed is not None else ask.at if ask is not None else None
         if at is None:
             return False
-        self.rtt.sample(now - at)
+        self.rtt.sample(now - at, now)
         if ask is not None:
             self.progress_at = now
         return True
@@ -158,9 +158,13 @@ class Source:
 
     # --- estimates -----------------------------------------------------------------------------------------
 
-    def eta(self, size: int, rate: float) -> float:
+    def delay(self, now: float) -> float | None:
+        """Seconds that an answer takes besides waiting in line; None when that is not known any more."""
+        return None if self.rtt.stale(now) and not self.asks else self.rtt.least
+
+    def eta(self, size: int, delay: float, rate: float) -> float:
         """Seconds until a block asked for now would be here, at ``rate`` bytes a second; worse for the unreliable."""
-        seconds = self.rtt.smooth + (self.in_flight + size) / rate
+        seconds = delay + (self.in_flight + size) / rate
         return seconds * (1 + self.timeouts) / max(self.honesty, 0.05) ** 2
 
     def age(self, ask: Ask, now: float) -> float:

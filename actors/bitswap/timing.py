@@ -1,7 +1,8 @@
 """How long a peer takes: round trips, delivery rates, and what follows from them.  Pure; ``now`` is an argument.
 
 Round trips are smoothed as TCP smooths them (RFC 6298); a peer's timeout backs off while it does not answer, which
-is how a link too slow for our first guess is learnt.  The delivery rate is measured as BBR measures it: bytes
+is how a link too slow for our first guess is learnt.  The least of them is what the path takes; the smoothed one has
+what we asked for besides, waiting in line, and of a peer that is not asked any more it is an old story.  The delivery rate is measured as BBR measures it: bytes
 delivered between the moment a block was asked for and its arrival, divided by that time, the best of the last ten
 seconds or so.  From both comes the window, the bytes worth asking for ahead: bandwidth x delay, with room to grow.
 """
@@ -21,15 +22,18 @@ HEDGE_FIRST_S: Final = 1.0  # seconds, while nothing has been measured
 HEDGE_MAX_S: Final = 3.0  # seconds
 RATE_UNKNOWN: Final = 1 * MIB  # bytes a second assumed of a peer when nothing at all is known
 RATE_MIN: Final = 1.0  # byte a second; a rate is divided by
+LEAST_KEPT_S: Final = 5.0  # seconds of one half of the window in which the least round trip is looked for
+STALE_S: Final = 2.0  # seconds without an answer after which a round trip is not believed any more, but at least
+STALE_ROUNDS: Final = 10  # of them: trying a peer that is as slow as it was costs no more than a tenth of the time
 RATE_KEPT_S: Final = 5.0  # seconds of one half of the window in which the best rate is looked for
 BLOCK_GUESS: Final = 256 * KIB  # bytes of a block when nothing is known: Kubo's default chunk
 WINDOW_BLOCKS_MIN: Final = 4  # blocks; fewer and the peer would idle while we ask for more
 
 
 class RoundTrip:
-    """Smoothed response time of one peer, in seconds."""
+    """Response time of one peer, in seconds: smoothed, and the least of the last two periods of ``LEAST_KEPT_S``."""
 
-    __slots__ = ("backoff", "least", "samples", "smooth", "spread")
+    __slots__ = ("_at", "_least", "_since", "backoff", "least", "samples", "smooth", "spread")
 
     def __init__(self) -> None:
         self.smooth = RTT_UNKNOWN_S
@@ -37,20 +41,31 @@ class RoundTrip:
         self.least = RTT_UNKNOWN_S
         self.samples = 0
         self.backoff = 1.0
+        self._at = 0.0
+        self._since = 0.0
+        self._least = RTT_UNKNOWN_S
 
-    def sample(self, seconds: float) -> None:
+    def sample(self, seconds: float, now: float) -> None:
         """One answer took this long.  A clock that went backwards gives no sample."""
         self.backoff = 1.0
         if seconds < 0:
             return
-        if self.samples == 0:
-            self.smooth, self.spread, self.least = seconds, seconds / 2, seconds
+        if self.samples == 0 or self.stale(now):
+            self.smooth, self.spread = seconds, seconds / 2
+            self.least, self._least, self._since = seconds, seconds, now
         else:
             self.spread += (abs(seconds - self.smooth) - self.spread) / 4
             self.smooth += (seconds - self.smooth) / 8
-            # The least is let rise slowly, so that a path that has become longer is believed in the end.
-            self.least = min(seconds, self.least + (self.smooth - self.least) / 64)
+            if not 0 <= now - self._since < LEAST_KEPT_S:
+                self.least, self._least, self._since = self._least, seconds, now
+            self._least = min(self._least, seconds)
+            self.least = min(self.least, seconds)
         self.samples += 1
+        self._at = now
+
+    def stale(self, now: float) -> bool:
+        """Whether the last answer is so long ago that the next may be quite different."""
+        return self.samples > 0 and now - self._at > max(STALE_S, STALE_ROUNDS * self.smooth)
 
     def missed(self) -> None:
         """No answer in time: the next timeout is twice as long, up to its bound."""

@@ -154,7 +154,7 @@ def test_a_silent_peer_is_hedged_then_given_up():
 
 def test_hedges_are_bounded():
     hand = Hand("a", "b")
-    hand.seeker.sources["a"].rtt.sample(0.001)
+    hand.seeker.sources["a"].rtt.sample(0.001, hand.now)
     hand.seek(*CIDS[:4])
     hand.sent()
     for cid in CIDS[:4]:
@@ -176,7 +176,7 @@ def test_35_presences_that_were_not_asked_for_change_nothing():
 
 def test_36_a_peer_that_promises_and_does_not_send_is_asked_last():
     hand = Hand("liar", "honest")
-    hand.seeker.sources["liar"].rtt.sample(0.001)
+    hand.seeker.sources["liar"].rtt.sample(0.001, hand.now)
     for cid in CIDS[:5]:
         hand.seek(cid)
         hand.sent()
@@ -351,3 +351,17 @@ def test_how_long_a_silent_peer_was_waited_for_is_said():
     hand.sent()
     hand.wait(5.5)
     assert hand.seeker.explain(1, hand.now) == f"asked 1 peer: 1 did not answer in 5 s; {NO_OTHER_SOURCE}"
+
+
+def test_a_holder_whose_bad_moment_is_long_past_is_tried_again_with_one_block():
+    hand = Hand("once slow", "busy")
+    slow, busy = hand.seeker.sources["once slow"], hand.seeker.sources["busy"]
+    slow.rtt.sample(0.4, hand.now)
+    for seconds, first in ((0.1, busy), (4.1, slow)):
+        hand.now += seconds
+        busy.rtt.sample(0.01, hand.now)
+        busy.ask(CIDS[0], 1, 1000, hand.now)
+        assert hand.seeker.chooser(hand.now).best([slow, busy], 1000, 1) is first
+        busy.drop(CIDS[0])
+    slow.ask(CIDS[1], 1, 1000, hand.now)
+    assert hand.seeker.chooser(hand.now).best([slow, busy], 1000, 1) is busy

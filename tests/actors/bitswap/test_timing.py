@@ -11,13 +11,13 @@ seconds = st.floats(-10, 1e6, allow_nan=False)
 
 
 @given(
-    st.lists(st.tuples(seconds, st.booleans())),
+    st.lists(st.tuples(seconds, seconds, st.booleans())),
     st.lists(st.tuples(st.integers(0, 2 * MIB), seconds, st.booleans(), seconds)),
 )
 def test_everything_is_bounded(answers, deliveries):
     rtt, rate = RoundTrip(), Rate()
-    for took, missed in answers:
-        rtt.sample(took)
+    for took, now, missed in answers:
+        rtt.sample(took, now)
         if missed:
             rtt.missed()
     for size, took, limited, now in deliveries:
@@ -32,7 +32,7 @@ def test_everything_is_bounded(answers, deliveries):
 def test_the_window_is_twice_bandwidth_times_delay():
     rtt, rate = RoundTrip(), Rate()
     for _ in range(20):
-        rtt.sample(0.1)
+        rtt.sample(0.1, 0.0)
     rate.sample(20 * MIB, 1.0, False, 0.0)
     assert abs(timing.window(rtt, rate, 256 * KIB) - 4 * MIB) < 0.1 * MIB
 
@@ -43,7 +43,7 @@ def test_a_window_grows_round_by_round_until_the_link_is_full():
     for _ in range(12):
         size = timing.window(rtt, rate, 256 * KIB)
         took = delay + size / link
-        rtt.sample(took)
+        rtt.sample(took, now)
         rate.sample(size, took, False, now)
         now += took
     assert size > link * delay
@@ -51,14 +51,14 @@ def test_a_window_grows_round_by_round_until_the_link_is_full():
 
 def test_timeouts_double_while_nothing_comes_and_recover():
     rtt, rate = RoundTrip(), Rate()
-    rtt.sample(0.01)
+    rtt.sample(0.01, 0.0)
     first = timing.timeout_s(rtt, rate, 1)
     rtt.missed()
     assert timing.timeout_s(rtt, rate, 1) == 2 * first
     for _ in range(20):
         rtt.missed()
     assert timing.timeout_s(rtt, rate, 1) == timing.TIMEOUT_MAX_S
-    rtt.sample(0.01)
+    rtt.sample(0.01, 0.0)
     assert timing.timeout_s(rtt, rate, 1) == first
 
 
@@ -76,3 +76,24 @@ def test_a_trickle_that_was_all_we_asked_for_says_nothing_about_the_rate():
     for second in range(1, 15):
         rate.sample(1 * KIB, 1.0, True, float(second))
     assert rate.value == 10 * MIB
+
+
+def test_the_least_round_trip_is_of_the_last_seconds():
+    rtt = RoundTrip()
+    for took, now in ((0.5, 0.0), (0.1, 1.0), (0.7, 2.0)):
+        rtt.sample(took, now)
+    assert rtt.least == 0.1
+    for second in range(3, 15):
+        rtt.sample(0.7, float(second))
+    assert rtt.least == 0.7
+
+
+def test_what_was_measured_long_ago_counts_for_nothing_once_there_is_something_new():
+    rtt = RoundTrip()
+    for _ in range(20):
+        rtt.sample(0.5, 0.0)
+    assert not rtt.stale(4.9)
+    assert rtt.stale(5.1)
+    rtt.sample(0.02, 5.1)
+    assert (rtt.smooth, rtt.least) == (0.02, 0.02)
+    assert not rtt.stale(5.2)
