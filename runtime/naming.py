@@ -11,7 +11,7 @@ import multiaddr
 from libp2p.peer.id import ID
 
 from shoal.messages.block import Block
-from shoal.messages.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, RAW, digest_of
+from shoal.messages.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, LIBP2P_KEY, RAW, digest_of
 from shoal.messages.errors import BadInput
 from shoal.messages.limits import BLOCK_BYTES_MAX
 from shoal.runtime.network.identity import parse_peer_id
@@ -89,8 +89,18 @@ def peer_address(text: str) -> tuple[str, str]:
 
 
 def _peer_id(text: str) -> str:
-    """The peer id written as base58 or as a CID, in base58; "" for what is a path.  Raises ValueError and others."""
-    return str(parse_peer_id(str(ID.from_string(text)))) if "/" not in text else ""
+    """The peer id written as base58 or as a CID, in base58; "" for what is a path.  Raises ValueError and others.
+
+    Source: libp2p peer-ids spec, "String representation".
+    """
+    if "/" in text:
+        return ""
+    if text.startswith(("1", "Qm")):
+        return parse_peer_id(text).to_base58()
+    cid = CID.parse(text)
+    if cid.codec != LIBP2P_KEY:
+        raise ValueError("a CID of something else than a key")
+    return parse_peer_id(ID(cid.multihash).to_base58()).to_base58()
 
 
 ADDRESS_HELP: Final = "write it as /ip4/1.2.3.4/tcp/4001/p2p/12D3Koo..."

@@ -91,6 +91,7 @@ def test_a_peer_id_written_as_a_cid_is_the_same_peer() -> None:
         f"/ip4/1.2.3.999/tcp/4001/p2p/{PEER}",
         f"/ip4/1.2.3.4/tcp/99999/p2p/{PEER}",
         f"/nonsense/p2p/{PEER}",
+        str(CID.of(b"")),
         "é" * 40,
         "\udcff",
         "x" * 5000,
