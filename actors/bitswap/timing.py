@@ -2,9 +2,10 @@
 
 Round trips are smoothed as TCP smooths them (RFC 6298); a peer's timeout backs off while it does not answer, which
 is how a link too slow for our first guess is learnt.  The least of them is what the path takes; the smoothed one has
-what we asked for besides, waiting in line, and of a peer that is not asked any more it is an old story.  The delivery rate is measured as BBR measures it: bytes
-delivered between the moment a block was asked for and its arrival, divided by that time, the best of the last ten
-seconds or so.  From both comes the window, the bytes worth asking for ahead: bandwidth x delay, with room to grow.
+what we asked for besides, waiting in line, and of a peer that is not asked any more it is an old story.  The delivery
+rate is measured as BBR measures it: bytes delivered between the moment a block was asked for and its arrival, divided
+by that time, the best of the last ten seconds or so.  From both comes the window, the bytes worth asking for ahead:
+bandwidth x delay, with room to grow.
 """
 
 from __future__ import annotations
