@@ -97,7 +97,10 @@ def _peer_id(text: str) -> str:
         return ""
     if text.startswith(("1", "Qm")):
         return parse_peer_id(text).to_base58()
-    cid = CID.parse(text)
+    try:
+        cid = CID.parse(text)
+    except BadInput:
+        raise ValueError("the peer id is neither base58 nor a CID") from None
     if cid.codec != LIBP2P_KEY:
         raise ValueError("a CID of something else than a key")
     return parse_peer_id(ID(cid.multihash).to_base58()).to_base58()
