@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import pykka
 from pykka._envelope import Envelope as PykkaEnvelope
 from pykka.messages import _ActorStop
 
@@ -75,6 +76,8 @@ class SimHost(ActorHost):
         return self._inbox
 
     def _start_actor_loop(self) -> None:
+        # The registry is the process's; what lives in a world dies with it, stopped or not, and nobody may wait for it.
+        pykka.ActorRegistry.unregister(self.actor_ref)
         self.world.born(self)
 
     def step(self) -> None:

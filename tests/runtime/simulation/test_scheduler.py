@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import pykka
 import pytest
 import trio
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ from shoal.messages.policy import LEECHER, WORKER
 from shoal.messages.tiers import TierStatus
 from shoal.runtime.machine import Machine
 from shoal.runtime.simulation.scheduler import SimWorld
+from shoal.runtime.simulation.swarm import Swarm
 from shoal.runtime.supervisor.core import INTENSITY
 from shoal.runtime.supervisor.specs import ChildSpec, TrioParts
 from shoal.tests.support.room import Memory, Placement
@@ -296,3 +299,12 @@ def test_hundreds_of_nodes_fit_in_one_world() -> None:
     machines = [started(world, name=f"n{number}") for number in range(200)]
     assert all(machine.edge.ask(RepoStat(), 1.0) == STAT for machine in machines)
     assert all(machine.stop(10.0) for machine in machines)
+
+
+def test_a_world_leaves_nothing_in_the_registry_of_the_process(tmp_path: Path) -> None:
+    before = set(pykka.ActorRegistry.get_all())
+    with Swarm(1, tmp_path) as swarm:
+        node = swarm.add("a")
+        node.power_off()
+        node.start()
+        assert set(pykka.ActorRegistry.get_all()) == before
