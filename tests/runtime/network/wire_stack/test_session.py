@@ -288,6 +288,13 @@ def test_what_costs_the_connection(data: bytes) -> None:
     assert len(mine.streams) <= 1
 
 
+def test_41_what_does_not_fit_leaves_no_stream() -> None:
+    mine, _ = session()
+    with pytest.raises(RemoteError):
+        mine.receive(header(DATA, SYN, 1, START + 1), 0.0)
+    assert not mine.streams
+
+
 def test_44_an_odd_id_of_a_server_costs_the_connection() -> None:
     mine, _ = session(client=True)
     mine.receive(header(WINDOW, SYN, 2, 0), 0.0)
@@ -323,6 +330,38 @@ def test_43_a_reset_after_the_end_is_one() -> None:
     mine.receive(header(DATA, RST, 1, 0), 0.0)
     assert state.broken
     assert not mine.streams
+
+
+def test_an_end_that_comes_with_data_is_behind_it() -> None:
+    mine, _ = session()
+    frame = header(DATA, SYN | FIN, 1, 5) + b"hello"
+    for index in range(len(frame)):
+        assert not any(state.peer_finished for state in mine.streams.values())
+        mine.receive(frame[index : index + 1], 0.0)
+    state = mine.accept()
+    assert state is not None
+    assert state.peer_finished
+    mine.take_control()
+    assert b"".join(mine.take(state, 10, 0.0)) == b"hello"
+
+
+def test_a_window_grows_is_counted_and_given_back_and_no_update_follows_the_end() -> None:
+    mine, node = session()
+    mine.ping(0.0)
+    mine.take_control()
+    mine.receive(header(PING, ACK, 0, 1) + header(WINDOW, SYN, 1, 0), RTT_S)
+    state = mine.accept()
+    assert state is not None
+    mine.take_control()
+    mine.receive(header(DATA, 0, 1, START) + bytes(START), RTT_S)
+    mine.take(state, START, RTT_S)
+    assert mine.take_control() == header(WINDOW, 0, 1, 2 * START)
+    assert node.grown == START
+    mine.receive(header(DATA, FIN, 1, 2 * START) + bytes(2 * START), RTT_S)
+    assert sum(map(len, mine.take(state, 2 * START, RTT_S))) == 2 * START
+    assert not mine.has_control
+    mine.finish(state, RTT_S)
+    assert (node.grown, node.unread, len(mine.streams)) == (0, 0, 0)
 
 
 def test_45_streams_that_nobody_takes_are_refused_without_state() -> None:
