@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,7 +67,7 @@ def shoal(tmp_path: Path) -> Iterator[ShoalFactory]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if os.environ.get(STATIC_CHECKS_FAILED) and exitstatus == pytest.ExitCode.OK:
+    if (os.environ.get(STATIC_CHECKS_FAILED) or _left_over()) and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -74,3 +76,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if failed:
         terminalreporter.section("static checks", red=True)
         terminalreporter.line(f"FAILED before the tests began (see the top of the output): {failed}", red=True)
+    if left := _left_over():
+        terminalreporter.section("threads", red=True)
+        terminalreporter.line(f"FAILED: left running, would keep the process from ending: {', '.join(left)}", red=True)
+
+
+def pytest_unconfigure() -> None:
+    """Python waits for threads at its end; one that a test left behind is a failure above, not a hang."""
+    if _left_over():
+        sys.stdout.flush()
+        os._exit(pytest.ExitCode.TESTS_FAILED)
+
+
+def _left_over() -> list[str]:
+    main = threading.main_thread()
+    return [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
