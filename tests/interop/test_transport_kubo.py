@@ -10,7 +10,7 @@ import trio
 
 from shoal.messages import varint
 from shoal.messages.cid import CID, DAG_PB
-from shoal.runtime.network.config import NetworkConfig
+from shoal.runtime.network.config import NetworkConfig, Wire
 from shoal.runtime.network.identity import generate
 from shoal.runtime.network.network import Libp2pNetwork
 from shoal.tests.support.kubo import Kubo, KuboFactory
@@ -25,14 +25,22 @@ WAYS: dict[str, dict[str, Any]] = {
     "tls": {"security": "tls", "quic": False},
     "quic": {"tcp": False},
 }
+# The way to a peer, and whose Noise session and yamux we speak on it.
+CASES: list[tuple[str, Wire]] = [
+    ("noise", "stock"),
+    ("noise", "shoal"),
+    ("tls", "stock"),
+    ("tls", "shoal"),
+    ("quic", "stock"),
+]
 PATIENCE_S = 20.0
 
 
 @asynccontextmanager
-async def started(way: str) -> AsyncIterator[Node]:
+async def started(way: str, wire: Wire) -> AsyncIterator[Node]:
     """A network of ours that speaks bitswap, one way only."""
     async with trio.open_nursery() as nursery:
-        network = Libp2pNetwork(generate().key, NetworkConfig())
+        network = Libp2pNetwork(generate().key, NetworkConfig(wire=wire))
         network.bind(nursery)
         network.serve_framed(BITSWAP, FRAME_MAX)
         node = Node(network)
@@ -98,12 +106,12 @@ def block(cid: CID, data: bytes) -> bytes:
     return field(3, field(1, cid.prefix) + field(2, data))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_we_dial_kubo(kubo: KuboFactory, way: str) -> None:
+@pytest.mark.parametrize(("way", "wire"), CASES)
+def test_we_dial_kubo(kubo: KuboFactory, way: str, wire: Wire) -> None:
     other = kubo(**WAYS[way])
 
     async def body() -> None:
-        async with started(way) as node:
+        async with started(way, wire) as node:
             await dial(node, other)
             await greet(node, other, way, inbound=False)
         node.check()
@@ -111,12 +119,12 @@ def test_we_dial_kubo(kubo: KuboFactory, way: str) -> None:
     trio.run(body)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_kubo_dials_us(kubo: KuboFactory, way: str) -> None:
+@pytest.mark.parametrize(("way", "wire"), CASES)
+def test_kubo_dials_us(kubo: KuboFactory, way: str, wire: Wire) -> None:
     other = kubo(**WAYS[way])
 
     async def body() -> None:
-        async with started(way) as node:
+        async with started(way, wire) as node:
             await be_dialled(node, other)
             await greet(node, other, way, inbound=True)
         node.check()
@@ -124,8 +132,8 @@ def test_kubo_dials_us(kubo: KuboFactory, way: str) -> None:
     trio.run(body)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_block_from_kubo(kubo: KuboFactory, way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("way", "wire"), CASES)
+def test_a_block_from_kubo(kubo: KuboFactory, way: str, wire: Wire, tmp_path: Path) -> None:
     """Over QUIC, Kubo stops reading before our protocol answer is written; see ``runtime/network/quic.py``."""
     other = kubo(**WAYS[way])
     data = bytes(range(251)) * 800
@@ -133,7 +141,7 @@ def test_a_block_from_kubo(kubo: KuboFactory, way: str, tmp_path: Path) -> None:
     cid = CID.parse(other.add(tmp_path / "file"))
 
     async def body() -> None:
-        async with started(way) as node:
+        async with started(way, wire) as node:
             await dial(node, other)
             ticket = node.open(other.peer_id, [BITSWAP])
             await until(node, lambda: node.outcome("open", ticket) == "stream_opened")
@@ -144,8 +152,8 @@ def test_a_block_from_kubo(kubo: KuboFactory, way: str, tmp_path: Path) -> None:
     trio.run(body)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_block_to_kubo(kubo: KuboFactory, way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("way", "wire"), CASES)
+def test_a_block_to_kubo(kubo: KuboFactory, way: str, wire: Wire, tmp_path: Path) -> None:
     other = kubo(**WAYS[way])
     # A dag-pb node whose data is the UnixFS file "hello" (type 2, data, size 5).
     data = field(1, field(1, 2) + field(2, b"hello") + field(3, 5))
@@ -160,7 +168,7 @@ def test_a_block_to_kubo(kubo: KuboFactory, way: str, tmp_path: Path) -> None:
         node.send(node.opened(ticket), block(cid, data))
 
     async def body() -> None:
-        async with started(way) as node:
+        async with started(way, wire) as node:
             await be_dialled(node, other)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(answer, node)
