@@ -18,6 +18,9 @@ from shoal.tests.support.shoal import Shoal, ShoalFactory
 STATIC_CHECKS_FAILED = "SHOAL_STATIC_CHECKS_FAILED"
 """Set by bin/test to the names of the static checks that failed before pytest began."""
 
+THREAD_END_S = 5.0
+"""Seconds for a thread that is just ending."""
+
 # A loaded machine makes any example slow, so no example is judged by the clock.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
@@ -90,4 +93,7 @@ def pytest_unconfigure() -> None:
 
 def _left_over() -> list[str]:
     main = threading.main_thread()
-    return [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
+    others = [thread for thread in threading.enumerate() if thread is not main and not thread.daemon]
+    for thread in others:
+        thread.join(THREAD_END_S)
+    return [thread.name for thread in others if thread.is_alive()]
