@@ -203,6 +203,7 @@ WINDOW_BYTES_MIN: Final = Limit(1 * MIB, "bytes", "asked of one peer and not yet
 WINDOW_BYTES_MAX: Final = Limit(
     16 * MIB, "bytes", "asked of one peer and not yet arrived, at most", "1 Gbit/s x 130 ms"
 )
+PEERS_RETURNING_MAX: Final = Limit(64, "peers", "lost in the middle of a download and dialled again", "design 4")
 
 # --- the wire stack (runtime.network.wire_stack) -------------------------------------------------
 YAMUX_WINDOW_START: Final = Limit(256 * KIB, "bytes", "that a stream may send before the first update", "yamux spec")

@@ -1,7 +1,12 @@
 """Connections, streams and frames: what actors say to the transport actor, and what it tells them."""
 
+from typing import Final
+
 from shoal.messages.base import Message, Reply
 from shoal.messages.block import Buffer
+
+CLOSED_BY_US: Final = "closed by us"
+"""The reason of a connection's end that this node wanted: nobody is to dial it again for that."""
 
 
 class Dial(Message, frozen=True):
@@ -44,7 +49,7 @@ class PeerConnected(Message, frozen=True):
 
 
 class PeerDisconnected(Message, frozen=True):
-    """Published when the last connection to a peer has gone."""
+    """Published when the last connection to a peer has gone.  ``reason`` is CLOSED_BY_US when we closed it."""
 
     peer: str
     reason: str

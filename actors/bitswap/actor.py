@@ -60,10 +60,11 @@ class BitswapActor(Actor):
     @handles(transport.PeerConnected)
     def on_connected(self, message: transport.PeerConnected, _: Envelope) -> None:
         self.links.connected(message.peer)
-        self.fetching.seeker.peer_connected(message.peer, self.ctx.now())
+        self.fetching.connected(message.peer)
 
     @handles(transport.PeerDisconnected)
     def on_disconnected(self, message: transport.PeerDisconnected, _: Envelope) -> None:
+        self.fetching.lost(message.peer, message.reason)
         self._peer_gone(message.peer)
 
     @handles(transport.PeerIdentified)
@@ -217,7 +218,8 @@ class BitswapActor(Actor):
         self._deferred = 0
         self.fetching.pump()
         self.serving.pump()
-        waits = (self.fetching.seeker.wake_in(TICK_S), self.serving.wake_in(TICK_S))
+        returning = self.fetching.returning.wake_in(self.ctx.now())
+        waits = (self.fetching.seeker.wake_in(TICK_S), self.serving.wake_in(TICK_S), returning)
         soonest = min((wait for wait in waits if wait is not None), default=None)
         if soonest is not None:
             self._wake_in(soonest)

@@ -8,9 +8,11 @@ from typing import Final
 from shoal.actors.base import Context
 from shoal.actors.bitswap import wire
 from shoal.actors.bitswap.links import UNWRITTEN_FRAMES_MAX, Link, Links
+from shoal.actors.bitswap.returning import Returning
 from shoal.actors.bitswap.seeker import Seeker
 from shoal.actors.bitswap.streams import Streams
 from shoal.messages import blocks, transport, wants
+from shoal.messages.base import Message
 from shoal.messages.block import Block
 
 PROGRESS_EVERY_S: Final = 1.0  # seconds between looks at what the wantlist should be told
@@ -27,6 +29,7 @@ class Fetching:
         self.links = links
         self.streams = streams
         self.seeker = Seeker(ctx.random, ctx.policy.session_bytes_in_flight)
+        self.returning = Returning()
         self.held: list[tuple[int, int]] = []  # credit kept back: (stream, size)
         self.deadlines: dict[int, float] = {}
         self.told: dict[int, tuple[str, float]] = {}  # session -> (text, when)
@@ -51,6 +54,33 @@ class Fetching:
         self.deadlines.clear()
         self.told.clear()
         self._release()
+
+    # --- peers -----------------------------------------------------------------------------------------
+
+    def connected(self, peer: str) -> None:
+        """A connection is up."""
+        self.returning.back(peer)
+        self.seeker.peer_connected(peer, self.ctx.now())
+
+    def lost(self, peer: str, reason: str) -> None:
+        """The last connection has gone.  One that broke in the middle of a download is made again."""
+        if reason != transport.CLOSED_BY_US and self.seeker.needs(peer):
+            self.returning.lost(peer, self.ctx.now())
+
+    def _dial_again(self, now: float) -> None:
+        if not self.seeker.wants:
+            self.returning.peers.clear()
+        for peer in self.returning.due(now):
+            self._dial(peer)
+
+    def _dial(self, peer: str) -> None:
+        def answered(reply: Message) -> None:
+            if isinstance(reply, transport.Dialed):
+                self.returning.back(peer)
+            else:
+                self.returning.failed(peer, self.ctx.now())
+
+        self.ctx.request(transport.Dial(peer), answered, deadline=math.inf)
 
     # --- what comes ------------------------------------------------------------------------------------
 
@@ -98,6 +128,7 @@ class Fetching:
         now = self.ctx.now()
         self.seeker.budget = self.ctx.policy.session_bytes_in_flight
         self._release()
+        self._dial_again(now)
         self.seeker.settle(now)
         for peer in self.seeker.sources_due(now):
             link = self.links.open.get(peer)

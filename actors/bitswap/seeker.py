@@ -164,6 +164,14 @@ class Seeker:
         if source is not None:
             self._forget(source)
 
+    def needs(self, peer: str) -> bool:
+        """Whether something is being had from this peer: an answer is due, or it has sent blocks of a download."""
+        source = self.sources.get(peer)
+        if source is None or not source.usable:
+            return False
+        served = (session.records.get(peer) for session in self.sessions.values() if session.wants)
+        return bool(source.asks or source.probes) or any(record is not None and record.blocks for record in served)
+
     def peer_usable(self, peer: str, usable: bool, now: float) -> None:
         """Whether the peer turned out to speak bitswap."""
         source = self.sources.get(peer)

@@ -28,6 +28,7 @@ from libp2p.tools.anyio_service import background_trio_service
 
 from shoal.actors.transport.network import NetworkEvents, StreamHandler
 from shoal.messages.errors import LocalError, Unavailable
+from shoal.messages.transport import CLOSED_BY_US
 from shoal.runtime.network import identify, ping
 from shoal.runtime.network.config import NetworkConfig
 from shoal.runtime.network.connections import Connections
@@ -193,7 +194,7 @@ class Libp2pNetwork:
     def close_connection(self, connection: int) -> None:
         link = self._connections.get(connection)
         if link is not None:
-            link.closing = link.closing or "closed by us"
+            link.closing = link.closing or CLOSED_BY_US
             self._state.spawn(self._connections.close, link, link.closing)
 
     def ping(self, ticket: int, peer: str, timeout_s: float) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from shoal.actors.base import Timer
 from shoal.actors.transport.network import Connection, Network, NetworkEvents, PeerFacts, StreamHandler
 from shoal.messages.errors import BadInput, LocalError
+from shoal.messages.transport import CLOSED_BY_US
 from shoal.runtime.simulation.connections import ConnectionEnd, Opening
 from shoal.runtime.simulation.dialing import Dials
 from shoal.runtime.simulation.internet import FIRST_PORT, SimulatedHost, SimulatedInternet, parse_addr
@@ -120,7 +121,7 @@ class SimulatedNetwork(Network):
     def close_connection(self, connection: int) -> None:
         end = self._ends.get(connection)
         if end is not None:
-            end.close("closed by us")
+            end.close(CLOSED_BY_US)
 
     def admit(self, addr: str) -> bool:
         """Ask the actor; called from the scheduler only."""
