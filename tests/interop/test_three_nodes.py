@@ -1,6 +1,6 @@
 """A large file from two shoals to a third, each a process of its own: the bytes, the memory, and that both gave.
 
-256 MiB; ``SHOAL_TEST_LARGE_MIB=1024`` makes it the 1 GiB of the requirement.
+1 GiB, in 30 to 60 s on two cores; ``SHOAL_TEST_LARGE_MIB=256`` makes it less.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from shoal.tests.support.shoal import Shoal, ShoalFactory
 
 pytestmark = pytest.mark.interop
 
-LARGE_MIB: Final = int(os.environ.get("SHOAL_TEST_LARGE_MIB", "256"))
+LARGE_MIB: Final = int(os.environ.get("SHOAL_TEST_LARGE_MIB", "1024"))
 PEAK_RSS_MAX: Final = 300 * MIB
 SHARE_MIN: Final = 0.1
 """Of the blocks, from each holder."""
