@@ -6,8 +6,6 @@ it, and the way round (named in ``host``) can go.  ``test_ours_...`` shows that 
 
 import gc
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,19 +13,14 @@ import pytest
 import trio
 from libp2p import new_host
 from libp2p.abc import INetStream
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
-from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
@@ -36,60 +29,7 @@ from multiaddr import Multiaddr
 from shoal.runtime.network.connections import Link
 from shoal.runtime.network.wire import GuardedConnection, GuardedYamux
 from shoal.runtime.network.wire_stack.yamux.muxer import YamuxConnection
-
-PROTOCOL = TProtocol("/test/1")
-LOOPBACK = Multiaddr("/ip4/127.0.0.1/tcp/0")
-
-
-def stock_host(**options: Any) -> BasicHost:
-    """py-libp2p's host as it comes, on Noise."""
-    pair = create_new_key_pair()
-    security = {NOISE: NoiseTransport(pair, noise_privkey=create_noise_key_pair().private_key)}
-    host = new_host(key_pair=pair, sec_opt=security, **options)
-    assert isinstance(host, BasicHost)
-    return host
-
-
-@asynccontextmanager
-async def stock(*hosts: BasicHost) -> AsyncIterator[list[PeerInfo]]:
-    """Run stock hosts that listen on loopback; where each is."""
-    async with trio.open_nursery() as nursery:
-        stop, infos = trio.Event(), []
-        for host in hosts:
-            infos.append(await nursery.start(_serve, host, stop))
-        try:
-            yield infos
-        finally:
-            stop.set()
-            nursery.cancel_scope.cancel()
-
-
-async def _serve(host: BasicHost, stop: trio.Event, task_status: Any) -> None:
-    try:
-        async with host.run(listen_addrs=[LOOPBACK]):
-            task_status.started(PeerInfo(host.get_id(), host.get_transport_addrs()))
-            await stop.wait()
-    except* Exception:  # a stock host that dies of a test is no news here; the test looks for it
-        pass
-    finally:
-        with trio.CancelScope(shield=True), trio.move_on_after(2):
-            await host.close()
-
-
-def swarm_of(host: BasicHost) -> Swarm:
-    swarm = host.get_network()
-    assert isinstance(swarm, Swarm)
-    return swarm
-
-
-async def holds(condition: Any, within_s: float = 5) -> bool:
-    with trio.move_on_after(within_s):
-        while not condition():
-            await trio.sleep(0.01)
-    return bool(condition())
-
-
-# --- 1: inbound slots ------------------------------------------------------------------------------
+from shoal.tests.support.stock_host import PROTOCOL, holds, stock, stock_host, swarm_of
 
 
 def test_upstream_never_gives_an_inbound_slot_back(lab: SimpleNamespace) -> None:
@@ -185,96 +125,6 @@ def test_ours_survives_any_handler(lab: SimpleNamespace) -> None:
 
 
 # --- 3: cancelled writes ---------------------------------------------------------------------------
-
-
-async def _noise_pair() -> tuple[Any, Any, Any]:
-    """Two ends of a Noise session over TCP, and the raw guard of the first."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    near = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-    far = await listener.accept()
-    await listener.aclose()
-    pairs = [create_new_key_pair(), create_new_key_pair()]
-    a, b = (NoiseTransport(pair, noise_privkey=create_noise_key_pair().private_key) for pair in pairs)
-    ends: list[Any] = [None, None]
-    guard = GuardedConnection(TrioTCPStream(near), is_initiator=True, write_timeout_s=1.0)
-
-    async def outbound() -> None:
-        ends[0] = await a.secure_outbound(guard, ID.from_pubkey(pairs[1].public_key))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbound)
-        ends[1] = await b.secure_inbound(GuardedConnection(TrioTCPStream(far), is_initiator=False, write_timeout_s=9))
-    return ends[0], ends[1], guard
-
-
-async def _write_until_stuck(session: Any) -> None:
-    """Write until the peer, who does not read, makes a write wait; cancel that one."""
-    with trio.move_on_after(0.3):
-        while True:
-            await session.write(bytes(60_000))
-            await trio.lowlevel.checkpoint()
-
-
-async def _read_all(session: Any) -> list[bytes]:
-    got = []
-    with trio.move_on_after(2):
-        try:
-            while not got or got[-1] not in (b"", b"last"):
-                got.append(await session.read())
-        except Exception:  # the connection ended inside a record, or one was damaged
-            pass
-    return got
-
-
-def test_upstream_loses_a_session_to_a_cancelled_write(lab: SimpleNamespace) -> None:
-    async def body() -> None:
-        sender, receiver, guard = await _noise_pair()
-        vars(guard)["write"] = guard._raw.write  # the connection as it comes
-        await _write_until_stuck(sender)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(sender.write, b"last")
-            got = await _read_all(receiver)
-        assert got
-        assert b"last" not in got, "half a record stands before it"
-
-    lab.run(body)
-
-
-def test_ours_writes_whole_records_or_closes(lab: SimpleNamespace) -> None:
-    async def body() -> None:
-        sender, receiver, guard = await _noise_pair()
-        start = trio.current_time()
-        with pytest.raises(Exception, match="did not take a record within 1 s"):
-            await _write_until_stuck(sender)
-        assert trio.current_time() - start > 1, "the write was shielded from the cancellation"
-        assert guard.fault
-        # What had been written whole can be read; then the connection ends.
-        got = await _read_all(receiver)
-        assert got
-        assert set(map(len, got)) <= {60_000, 0}
-
-    lab.run(body)
-
-
-def test_ours_is_not_hurt_by_cancelling_what_the_peer_then_takes(lab: SimpleNamespace) -> None:
-    async def body() -> None:
-        sender, receiver, guard = await _noise_pair()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_write_until_stuck, sender)
-            await trio.sleep(0.6)
-
-            async def send_last() -> None:
-                await sender.write(b"last")
-
-            nursery.start_soon(send_last)
-            got = await _read_all(receiver)
-        assert got[-1] == b"last"
-        assert not guard.fault
-
-    lab.run(body)
-
-
-# --- 4: dialling -----------------------------------------------------------------------------------
 
 
 def _dead() -> str:
