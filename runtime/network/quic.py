@@ -131,7 +131,7 @@ class GuardedQUICStream(QUICStream):
         try:
             self._connection._quic.reset_stream(self._stream_id, error_code)
             await self._connection._transmit()
-        except (AssertionError, RuntimeError, ValueError) as fault:  # aioquic's way of saying that our side has ended already
+        except (AssertionError, RuntimeError, ValueError) as fault:  # aioquic: our side has ended already
             log.debug("answering STOP_SENDING on stream %s: %r", self.stream_id, fault)
 
     async def write(self, data: bytes) -> None:

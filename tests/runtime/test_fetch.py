@@ -163,7 +163,7 @@ def test_who_stops_reading_cancels_what_was_asked_ahead() -> None:
     assert data.startswith(got)
     reading.close()  # type: ignore[attr-defined]  # a generator
     store.check_nothing_left()
-    asked = {cid for message in store.place.of(GetBlocks) for cid in message.cids}  # type: ignore[attr-defined]  # only GetBlocks
+    asked = {cid for message in store.place.of(GetBlocks) for cid in message.cids}  # type: ignore[attr-defined]  # GetBlocks
     assert len(asked) <= 1 + 2 * 20, "no more than the window and what it moved on by"
 
 
