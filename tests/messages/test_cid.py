@@ -1,5 +1,6 @@
 """CIDs: known texts, round trips, bounds and bad inputs.  "Input N" is the list of bad inputs."""
 
+import base64
 import hashlib
 import pickle
 
@@ -178,6 +179,27 @@ def test_input_26_text_that_is_no_cid(text: str) -> None:
         CID.parse(text)
     assert caught.value.remedy
     assert len(str(caught.value)) < 400
+
+
+def test_input_26_a_text_is_bounded_before_it_is_decoded() -> None:
+    def base2(cid: CID) -> str:
+        return "0" + "".join(f"{byte:08b}" for byte in cid.raw)
+
+    short, long = CID.of(b""), CID(1, RAW, IDENTITY, b"x" * 64)
+    assert len(base2(short)) <= CID_TEXT_MAX.value < len(base2(long))
+    assert CID.parse(base2(short)) == short
+    with pytest.raises(BadInput):
+        CID.parse(base2(long))
+
+
+def test_input_26_no_spelling_of_a_cid_holds_what_a_path_does() -> None:
+    """In base64 some digits are slashes: no such text is a CID, though the bytes behind it would be one."""
+    texts = ["m" + base64.b64encode(CID.of(bytes([n])).raw).decode().rstrip("=") for n in range(64)]
+    with_slash = [text for text in texts if "/" in text or "+" in text]
+    assert with_slash
+    for text in with_slash:
+        with pytest.raises(BadInput):
+            CID.parse(text)
 
 
 def test_a_cid_cannot_be_changed() -> None:

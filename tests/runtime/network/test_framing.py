@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -119,11 +120,20 @@ def test_an_announced_length_allocates_nothing_and_a_drip_little() -> None:
         tracemalloc.stop()
 
 
-def test_a_flood_of_empty_frames_is_one_step() -> None:
+def test_a_flood_of_empty_frames_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Counter[str]()
+
+    def counted(data: bytes, offset: int = 0) -> tuple[int, int]:
+        steps["lengths read"] += 1
+        return decode_varint(data, offset)
+
+    decode_varint = varint.decode
+    monkeypatch.setattr(varint, "decode", counted)
     decoder = FrameDecoder(10)
     decoder.feed(bytes(256 * 1024) + b"\x01x")
     assert decoder.next_frame() == b"x"
     assert decoder.next_frame() is None
+    assert steps["lengths read"] == 1
 
 
 def test_feeding_before_taking_is_a_mistake_of_ours() -> None:

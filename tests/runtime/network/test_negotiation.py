@@ -50,6 +50,13 @@ def test_the_first_that_is_known_is_chosen() -> None:
     assert script.written == line(HEADER) + line("na") + line("na") + line("/b/2")
 
 
+def test_1_an_endless_length_is_given_up_after_three_bytes() -> None:
+    for talk in (choose, propose):
+        script = Script(b"\xff" * 1000)
+        assert outcome(lambda talk=talk, script=script: talk(script, KNOWN)) == ("fault", "negotiation")
+        assert len(script._said) == 997
+
+
 def test_a_deaf_peer_is_still_served() -> None:
     """Kubo over QUIC: it has said all, and stopped reading, before we can answer."""
     script = Script(line(HEADER) + line("/a/1"), deaf=True)
