@@ -51,10 +51,12 @@ class TransportActor(Actor):
         self.attempts: dict[int, tuple[str, str]] = {}  # attempt -> (peer, address)
         self.pings: dict[int, tuple[str, Envelope]] = {}
         self.framed = FramedStreams(ctx, network, self.table)
+        self.listening = False
         self._next = 0
 
     def on_start(self) -> None:
-        self.network.start(self, self.listen if self.ctx.policy.accept_inbound else ())
+        self.listening = self.ctx.policy.accept_inbound
+        self.network.start(self, self.listen if self.listening else ())
         self._prune()
 
     def on_stop(self) -> None:
@@ -169,7 +171,11 @@ class TransportActor(Actor):
             self._tell_who_is_here(message.name)
 
     @handles(lifecycle.PolicyChanged)
-    def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
+    def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:
+        """Take a new role up.  One that admits nobody keeps its sockets open, for the way back, and turns all away."""
+        if message.policy.accept_inbound and not self.listening:
+            self.listening = True
+            self.network.listen(self.listen)
         self._close_surplus()
 
     # --- told by the network -----------------------------------------------------------------------

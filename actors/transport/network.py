@@ -115,6 +115,9 @@ class Network(Protocol):
     def start(self, events: NetworkEvents, listen: Sequence[str]) -> None:
         """Begin.  ``listen`` are multiaddrs.  Raises LocalError when an address cannot be listened on."""
 
+    def listen(self, addrs: Sequence[str]) -> None:
+        """Listen on these too.  What cannot be listened on is logged, and changes nothing else."""
+
     def stop(self) -> None:
         """Close every connection and listener; events end."""
 

@@ -110,6 +110,21 @@ class Libp2pNetwork:
         if self._failure is not None:
             raise self._failure
 
+    def listen(self, addrs: Sequence[str]) -> None:
+        """Listen on these too.  What cannot be listened on is logged, and changes nothing else."""
+        self._state.spawn(self._listen_too, tuple(addrs))
+
+    async def _listen_too(self, addrs: Sequence[str]) -> None:
+        await self.ready()
+        for addr in addrs:
+            try:
+                endpoint = parse(addr, quic=self.config.quic)
+                check(endpoint)
+                await listen(self._swarm, [endpoint])
+            except LocalError as fault:
+                log.error("%s", fault)
+        self._identification.changed(self._connections)
+
     async def _live(self, endpoints: Sequence[Endpoint]) -> None:
         try:
             async with background_trio_service(self._swarm):

@@ -13,6 +13,7 @@ after the connection, users' handlers run on the scheduler and may await nothing
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +27,8 @@ from shoal.runtime.simulation.dialing import Dials
 from shoal.runtime.simulation.internet import FIRST_PORT, SimulatedHost, SimulatedInternet, parse_addr
 from shoal.runtime.simulation.streams import RESET_BY_US, FramedEnd, StreamEnd
 from shoal.runtime.simulation.user import Task, UserEnd, open_user, serve
+
+log = logging.getLogger(__name__)
 
 WILDCARD_IP = "0.0.0.0"
 
@@ -75,6 +78,17 @@ class SimulatedNetwork(Network):
         self.running = True
         for addr in addrs:
             self.internet.listeners[addr] = self
+
+    def listen(self, addrs: Sequence[str]) -> None:
+        for wanted in addrs:
+            try:
+                addr = self._listen_addr(wanted, list(self._listen))
+            except LocalError as fault:
+                log.error("%s", fault)
+                continue
+            self._listen = (*self._listen, addr)
+            self.internet.listeners[addr] = self
+        self._identify_anew()
 
     def stop(self) -> None:
         if self.running:

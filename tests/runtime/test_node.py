@@ -1,6 +1,7 @@
 """A node in a program, as README shows it: whole nodes in this process, on loopback."""
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,18 @@ def test_a_leecher_fetches_and_serves_nothing(tmp_path: Path) -> None:
         with pytest.raises(LocalError, match="does not have it"):
             list(worker.api.cat(kept, 0, None, 2.0))
         assert leecher.api.bitswap_stat().blocks_sent == 0
+
+
+def test_a_leecher_that_becomes_a_worker_can_be_dialled(tmp_path: Path) -> None:
+    with Node(config(tmp_path / "a", role="leecher")) as a, Node(config(tmp_path / "b")) as b:
+        cid = add(a, b"kept for itself until now")
+        a.api.change_role("worker")
+        deadline = time.monotonic() + 10.0
+        while not a.identity().addrs:
+            assert time.monotonic() < deadline, "it does not listen"
+            time.sleep(0.01)
+        b.api.swarm_connect(a.identity().addrs[0], 10.0)
+        assert b"".join(b.api.cat(cid, 0, None, 30.0)) == b"kept for itself until now"
 
 
 def test_a_role_changes_on_a_running_node(pair: tuple[Node, Node]) -> None:

@@ -35,6 +35,9 @@ class ScriptedNetwork:
     def start(self, events: NetworkEvents, listen: Sequence[str]) -> None:
         self.running, self.listening = True, tuple(listen)
 
+    def listen(self, addrs: Sequence[str]) -> None:
+        self.listening = (*self.listening, *addrs)
+
     def stop(self) -> None:
         self.running = False
 

@@ -201,6 +201,15 @@ def test_a_leecher_listens_to_nobody_and_admits_nobody() -> None:
     assert Bench().network.listening == (LISTENING,)
 
 
+def test_a_leecher_that_becomes_a_worker_listens_once() -> None:
+    bench = Bench(LEECHER)
+    for policy in (WORKER, LEECHER, WORKER):
+        bench.ctx.policy = policy
+        bench.tell(lifecycle.PolicyChanged(policy))
+        assert bench.actor.admit("/ip4/198.51.100.1/tcp/1") == policy.accept_inbound
+    assert bench.network.listening == (LISTENING,)
+
+
 def test_a_narrower_policy_closes_the_idle_and_those_who_came_by_themselves_first() -> None:
     bench = Bench()
     for number in range(30):
