@@ -12,8 +12,8 @@ from shoal.tests.support.shoal import ShoalFactory
 pytestmark = pytest.mark.faults
 
 MIB = 1024 * 1024
-SIZE = 16 * MIB
-RATE = 4 * MIB
+SIZE = 48 * MIB
+RATE = 8 * MIB
 CRASHES_MAX = 8
 """Of one actor; eleven within 30 s end a node."""
 
@@ -28,6 +28,7 @@ def test_a_transfer_under_constant_crashes(shoal: ShoalFactory) -> None:
     with SlowLink(0, RATE) as link:
         fetcher.connect(link.addr_of(holder))
         download = Download(fetcher, cid, 60)
+        download.reach(MIB)
         while download.running:
             left = [victim for victim, times in crashes.items() if times < CRASHES_MAX]
             if not left:
@@ -38,4 +39,4 @@ def test_a_transfer_under_constant_crashes(shoal: ShoalFactory) -> None:
             time.sleep(dice.uniform(0.0, 0.3))
         download.expect(content)
     print(f"{sum(crashes.values())} crashes, {download.seconds:.1f} s")
-    assert sum(crashes.values()) >= 5, "the transfer was over too soon: it shows little"
+    assert sum(crashes.values()) >= 3, "the transfer was over too soon: it shows little"

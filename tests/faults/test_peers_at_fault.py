@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.tests.support.faults import Download, SlowLink, free_port, noise, refuse, silent_port, wait_until
+from shoal.tests.support.faults import Download, SlowLink, crash, free_port, noise, refuse, silent_port, wait_until
 from shoal.tests.support.shoal import Shoal, ShoalFactory
 
 pytestmark = pytest.mark.faults
@@ -118,3 +118,20 @@ def test_a_fetcher_that_is_suspended_holds_up_nobody(shoal: ShoalFactory) -> Non
         finally:
             stalled.process.resume()
         download.expect(content)
+
+
+def test_a_connection_that_breaks_in_the_middle_is_made_again(shoal: ShoalFactory) -> None:
+    """The fetcher takes no connections, so that it alone can make this one again: after a cut, and after a death."""
+    content = noise(48 * MIB, "cut")
+    holder, fetcher = shoal(), shoal(role="leecher")
+    cid = holder.add(content)
+    with SlowLink(0, 4 * MIB) as link:
+        fetcher.connect(link.addr_of(holder))
+        download = Download(fetcher, cid, 60)
+        download.reach(MIB)
+        link.cut()
+        download.reach(4 * MIB)
+        back_s = crash(holder, "transport")
+        assert download.received < len(content), "the transfer was over: it shows nothing"
+        download.expect(content)
+    print(f"{download.seconds:.1f} s; the holder's transport was back after {back_s:.2f} s")
