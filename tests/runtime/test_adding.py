@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -19,9 +19,12 @@ from shoal.runtime.adding import (
     BATCH_BLOCKS,
     BATCH_BYTES,
     BATCHES_OPEN,
+    RESULTS_HELD,
+    RESULTS_HELD_S,
     STORE_TIMEOUT_S,
     BlockSink,
     add_items,
+    durable,
 )
 from shoal.runtime.context import ActorContext
 from shoal.runtime.http.backend import Added, AddItem, EntryKind
@@ -229,3 +232,46 @@ def test_blocks_are_hashed_only_once_and_never_changed() -> None:
     place = ScriptedPlacement()
     add(place, item("f", bytes(700_000)))
     assert all(Block.checked(one.cid, one.data) == one for one in place.stored.values())
+
+
+# --- what may be believed --------------------------------------------------------------------------------
+
+
+def told_durably(place: ScriptedPlacement, items: Iterable[AddItem], *, progress: bool = False) -> Iterator[Added]:
+    sink = BlockSink(place.edge)
+    try:
+        yield from durable(add_items(items, UNIXFS_V0_2015, sink, wrap=False), sink, progress=progress)
+    finally:
+        sink.close()
+
+
+def test_small_files_share_batches_and_a_result_is_told_once_its_blocks_are_stored() -> None:
+    place = ScriptedPlacement()
+    told = 0
+    for added in told_durably(place, (item(f"d/{number}", b"%d" % number) for number in range(1000))):
+        assert added.cid in place.stored
+        told += 1
+    assert told == 1001
+    assert len(place.of(PutBlocks)) <= 1001 // RESULTS_HELD + 1
+
+
+def test_results_wait_for_one_another_only_a_moment() -> None:
+    place = ScriptedPlacement()
+
+    def slowly() -> Iterator[AddItem]:
+        for number in range(3):
+            place.bench.clock.advance_to(place.now + 2 * RESULTS_HELD_S)
+            yield item(f"{number}", b"%d" % number)
+
+    told = told_durably(place, slowly())
+    begun = place.now
+    assert next(told).name == "0"
+    assert place.now - begun <= 5 * RESULTS_HELD_S
+    assert [added.name for added in told] == ["1", "2"]
+
+
+def test_progress_is_told_before_the_blocks_are_stored_if_it_is_asked_for() -> None:
+    place = ScriptedPlacement()
+    first, *_ = told_durably(place, [item("f", b"x" * 10)], progress=True)
+    assert (first.cid, first.bytes) == (None, 10)
+    assert all(added.cid is not None for added in told_durably(place, [item("f", b"x" * 10)]))
