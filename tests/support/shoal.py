@@ -8,6 +8,7 @@ node's own words; the socket waits a little longer.
 
 import http.client
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ QUIC: Final = "/ip4/127.0.0.1/udp/0/quic-v1"
 
 PIECE_BYTES: Final = 256 * 1024
 DIRECTORY: Final = "application/x-directory"
+SYMLINK: Final = "application/symlink"
 
 Option = str | int | bool
 
@@ -225,7 +227,12 @@ def tree_parts(path: Path) -> Iterator[Iterator[bytes]]:
     """The parts of an upload of a file or of a directory with all below it, in the order of names."""
     for each in [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]:
         name = str(each.relative_to(path.parent))
-        yield part(b"", name, DIRECTORY) if each.is_dir() else part(file_pieces(each), name)
+        if each.is_symlink():
+            yield part(os.fsencode(each.readlink()), name, SYMLINK)
+        elif each.is_dir():
+            yield part(b"", name, DIRECTORY)
+        else:
+            yield part(file_pieces(each), name)
 
 
 def file_pieces(path: Path) -> Iterator[bytes]:
