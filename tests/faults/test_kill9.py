@@ -54,11 +54,12 @@ def test_the_other_holder_finishes_when_one_is_killed(shoal: ShoalFactory) -> No
     first, second, fetcher = shoal(), shoal(), shoal()
     cid = first.add(content)
     assert second.add(content) == cid
-    with SlowLink(0, 8 * MIB) as near, SlowLink(0, 8 * MIB) as far:
+    # A session looks for further holders once a second: the transfer lasts two before the kill, with one or with both.
+    with SlowLink(0, 3 * MIB) as near, SlowLink(0, 3 * MIB) as far:
         fetcher.connect(near.addr_of(first))
         fetcher.connect(far.addr_of(second))
         download = Download(fetcher, cid)
-        download.reach(3 * MIB)
+        download.reach(7 * MIB)
         halves = [fetcher.bitswap_stat(holder.id)["BlocksReceived"] for holder in (first, second)]
         first.kill9()
         download.expect(content)

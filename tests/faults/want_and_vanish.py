@@ -24,7 +24,7 @@ from shoal.runtime.children import child_specs
 from shoal.runtime.machine import Machine
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.tests.support.processes import memory_bytes
-from shoal.tests.support.scripted_network import ScriptedNetwork
+from shoal.tests.support.scripted_peers import ScriptedPeers
 
 WIDTH: Final = 24  # peers at one time
 WANTS: Final = 24  # of each peer, for blocks that nobody has
@@ -45,9 +45,9 @@ class Vanishers:
         self.waiting_for: dict[str, str] = {}  # peer -> what it vanishes upon
         self.endings: dict[str, int] = {}
         self.served = threading.Event()
-        self.network: ScriptedNetwork | None = None
+        self.network: ScriptedPeers | None = None
 
-    def serving(self, network: ScriptedNetwork, protocol: str) -> None:
+    def serving(self, network: ScriptedPeers, protocol: str) -> None:
         if protocol == wire.BITSWAP_1_2:
             self.network = network
             self._fill()
@@ -150,7 +150,7 @@ def main(folder: str, counts: list[int]) -> None:
     script = Vanishers(counts, kept)
 
     def transport(ctx: Context) -> TransportActor:
-        return TransportActor(ctx, ScriptedNetwork(ctx, script), (), "scripted")
+        return TransportActor(ctx, ScriptedPeers(ctx, script), (), "scripted")
 
     specs = child_specs(Path(folder) / "blocks.sqlite", WORKER, ChildSpec("transport", transport), ())
     machine = Machine(specs, WORKER, rng_seed=1)
