@@ -218,8 +218,7 @@ class BitswapActor(Actor):
         self._deferred = 0
         self.fetching.pump()
         self.serving.pump()
-        returning = self.fetching.returning.wake_in(self.ctx.now())
-        waits = (self.fetching.seeker.wake_in(TICK_S), self.serving.wake_in(TICK_S), returning)
+        waits = (self.fetching.seeker.wake_in(TICK_S), self.serving.wake_in(TICK_S), self.fetching.dial_in())
         soonest = min((wait for wait in waits if wait is not None), default=None)
         if soonest is not None:
             self._wake_in(soonest)

@@ -67,11 +67,14 @@ class Fetching:
         if reason != transport.CLOSED_BY_US and self.seeker.needs(peer):
             self.returning.lost(peer, self.ctx.now())
 
+    def dial_in(self) -> float | None:
+        """Seconds until a lost peer is to be dialled; None when none is."""
+        return self.returning.wake_in(self.ctx.now()) if self.seeker.wants else None
+
     def _dial_again(self, now: float) -> None:
-        if not self.seeker.wants:
-            self.returning.peers.clear()
-        for peer in self.returning.due(now):
-            self._dial(peer)
+        if self.seeker.wants and self.returning.peers:
+            for peer in self.returning.due(now):
+                self._dial(peer)
 
     def _dial(self, peer: str) -> None:
         def answered(reply: Message) -> None:

@@ -165,11 +165,14 @@ class Seeker:
             self._forget(source)
 
     def needs(self, peer: str) -> bool:
-        """Whether something is being had from this peer: an answer is due, or it has sent blocks of a download."""
+        """Whether something is being had from this peer: an answer is due, or it sent blocks of a late session.
+
+        A session without wants counts too: a reader that has its whole window asks for more in a moment.
+        """
         source = self.sources.get(peer)
         if source is None or not source.usable:
             return False
-        served = (session.records.get(peer) for session in self.sessions.values() if session.wants)
+        served = (session.records.get(peer) for session in self.sessions.values())
         return bool(source.asks or source.probes) or any(record is not None and record.blocks for record in served)
 
     def peer_usable(self, peer: str, usable: bool, now: float) -> None:

@@ -3,12 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.actors.bitswap.returning import FIRST_WAIT_S, TRIES_MAX, Returning
-from shoal.messages import blocks, transport
+from shoal.actors.bitswap.actor import TICK_S
+from shoal.actors.bitswap.returning import FIRST_WAIT_S, KEPT_S, TRIES_MAX, Returning
+from shoal.messages import blocks
 from shoal.messages.limits import PEERS_RETURNING_MAX
 from shoal.messages.replies import Failed
 from shoal.messages.transport import CLOSED_BY_US, Dial, Dialed, PeerDisconnected
-from shoal.tests.support.bitswap_bench import A, Bench
+from shoal.tests.support.bitswap_bench import A, B, Bench
 
 FAR = Failed("Dial", "NotFound", "cannot be reached")
 
@@ -26,6 +27,7 @@ def test_the_table_is_bounded_and_never_dials_one_peer_twice_at_once(steps: list
             assert not due & dialling
             dialling |= due
             assert table.wake_in(now) != 0.0
+            assert all(row.until > now for row in table.peers.values())
         elif peer in dialling or what == "back":
             dialling.discard(peer)
             table.back(peer) if what == "back" else table.failed(peer, now)
@@ -82,10 +84,33 @@ def test_nobody_is_dialled_whom_we_closed_or_who_is_of_no_use() -> None:
     assert not bench.ctx.take(Dial)
 
 
-def test_nobody_is_dialled_when_nothing_is_wanted_any_more() -> None:
+def test_nobody_is_dialled_while_nothing_is_wanted() -> None:
     bench = downloading()
     bench.tell(PeerDisconnected("p", "closed by the peer"))
     bench.tell(blocks.BlocksAvailable((blocks.AvailableBlock(A.cid, len(A)),)))
+    bench.ctx.advance(10)
+    assert not bench.ctx.take(Dial)
+    bench.seek(B.cid)
+    bench.ctx.advance(TICK_S)
+    assert bench.ctx.take(Dial) == [Dial("p")]
+
+
+def test_a_peer_is_forgotten_after_a_while() -> None:
+    bench = downloading()
+    bench.tell(PeerDisconnected("p", "closed by the peer"))
+    bench.tell(blocks.BlocksAvailable((blocks.AvailableBlock(A.cid, len(A)),)))
+    bench.ctx.advance(KEPT_S)
+    bench.seek(B.cid)
     bench.ctx.advance(60)
-    assert not bench.ctx.take(transport.Dial)
+    assert not bench.ctx.take(Dial)
     assert not bench.actor.fetching.returning.peers
+
+
+def test_a_peer_that_is_lost_between_two_windows_of_a_download_is_dialled_for_the_next() -> None:
+    bench = downloading()
+    bench.receive("p", blocks=[A])
+    bench.tell(blocks.BlocksAvailable((blocks.AvailableBlock(A.cid, len(A)),)))
+    bench.tell(PeerDisconnected("p", "closed by the peer"))
+    bench.seek(B.cid)
+    bench.ctx.advance(FIRST_WAIT_S)
+    assert bench.ctx.take(Dial) == [Dial("p")]
