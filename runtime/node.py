@@ -15,6 +15,7 @@ from shoal.actors.base import Context
 from shoal.actors.transport.actor import TransportActor
 from shoal.actors.transport.network import StreamHandler
 from shoal.messages import transport
+from shoal.messages.errors import Unavailable
 from shoal.runtime import naming
 from shoal.runtime.api import NodeApi
 from shoal.runtime.children import KeptPeers, child_specs
@@ -52,6 +53,7 @@ class Node:
         self._exit_code = EXIT_STOPPED
         self._repo: Repo | None = None
         self._machine: Machine | None = None
+        self._api: NodeApi | None = None
         self._http: HttpServer | None = None
         self._stop_lock = threading.Lock()
 
@@ -79,8 +81,8 @@ class Node:
             crash_dir=self._repo.path / CRASH_FOLDER,
         )
         self._machine.start(config.timeouts.start_s)
-        self.api = NodeApi(self._machine, shutdown=self.request_stop)
-        self._http = HttpServer(config, self.api)
+        self._api = NodeApi(self._machine, shutdown=self.request_stop)
+        self._http = HttpServer(config, self._api)
         self.api_addr = self._http.start()
         self._repo.write_api(self.api_addr)
 
@@ -116,6 +118,13 @@ class Node:
         return tuple(found.items())
 
     # --- while it runs -----------------------------------------------------------------------------
+
+    @property
+    def api(self) -> NodeApi:
+        """What the node does for its user.  Raises Unavailable before ``start``; after ``stop`` its calls do."""
+        if self._api is None:
+            raise Unavailable("the node has not been started", "call start() first, or use it in a `with` block")
+        return self._api
 
     def identity(self) -> transport.Identity:
         """Peer id and addresses."""

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from shoal.actors.transport.network import UserStream
-from shoal.messages.errors import BadInput, LocalError, RepoBusy
+from shoal.messages.errors import BadInput, LocalError, RepoBusy, Unavailable
 from shoal.runtime.config import Config
 from shoal.runtime.http.backend import AddItem, AddOptions
 from shoal.runtime.node import Node
 
+V0 = "QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH"
 ECHO = "/shoal/echo/1.0.0"
 
 
@@ -106,6 +107,20 @@ def test_handlers_outlive_the_transport(pair: tuple[Node, Node]) -> None:
 def test_what_is_no_protocol_id_is_refused(pair: tuple[Node, Node]) -> None:
     with pytest.raises(BadInput, match="protocol id"):
         pair[0].register_protocol_handler("echo", None)
+
+
+def test_a_node_that_does_not_run_says_so(tmp_path: Path) -> None:
+    node = Node(config(tmp_path / "a"))
+    with pytest.raises(Unavailable, match="start"):
+        node.identity()
+    with pytest.raises(Unavailable, match="start"):
+        node.run_protocol("p", ECHO, lambda _: None, 1.0)
+    node.start()
+    assert node.stop(20.0)
+    for call in (node.identity, node.api.swarm_peers, lambda: list(node.api.cat(V0, 0, None, 1.0))):
+        with pytest.raises(Unavailable):
+            call()
+    assert node.stop(1.0), "twice is once"
 
 
 def test_identity_and_blocks_outlive_the_node_and_one_folder_has_one_node(tmp_path: Path) -> None:
