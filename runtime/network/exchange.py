@@ -174,10 +174,13 @@ class Exchange:
         await framed.run(released)
 
     def _known(self, link: Link, protocols: Sequence[str]) -> str:
-        """The protocol that the peer will choose, going by what it said of itself; "" to ask it."""
-        if self._state.config.wire == "stock" or link.quic:
+        """The protocol that the peer will choose, going by what it said of itself; "" to ask it.
+
+        Only ever the first: the peer may have begun to speak it, or another before ours, since it last said so.
+        """
+        if self._state.config.wire == "stock" or link.quic or protocols[0] not in link.speaks:
             return ""
-        return next((protocol for protocol in protocols if protocol in link.speaks), "")
+        return protocols[0]
 
     # --- by number: a stream that is gone is not an error, its end has been reported ----------------
 
