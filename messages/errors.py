@@ -44,7 +44,7 @@ class StorageFault(LocalError):
 
 
 class RepoBusy(LocalError):
-    """Another process runs a node on this folder: exit code 75 (EX_TEMPFAIL)."""
+    """Another process runs a node on this folder: exit code 1, as of all that keeps a node from starting."""
 
 
 class Unavailable(LocalError):
