@@ -243,6 +243,10 @@ FRAME_BYTES_WAITING_ALL: Final = Limit(
 PROTOCOLS_LISTED_MAX: Final = Limit(
     32, "protocols", "of one peer in a list of all peers, which must fit a message", "input 55"
 )
+FRAME_BYTES_HELD_CONNECTION: Final = Limit(
+    64 * MIB, "bytes", "of frames of one connection that are not whole; 16 of the largest", "memory"
+)
+FRAME_BYTES_HELD_ALL: Final = Limit(256 * MIB, "bytes", "of frames of all connections that are not whole", "memory")
 HANDSHAKES_MAX: Final = Limit(
     128, "handshakes", "of strangers under way at one time; each holds a socket", "go-libp2p rcmgr"
 )

@@ -47,6 +47,7 @@ class Link:
         # Streams that the actor and users opened; py-libp2p's own semaphore blocks for ever at 256.
         self.slots = trio.Semaphore(STREAMS_OUT_PER_CONNECTION.value)
         self.inbound = 0  # streams of the peer that are open
+        self.held = 0  # bytes of frames that have begun to arrive
         self.streams: dict[int, Ending] = {}
         self.half_closed: list[Ending] = []  # ended by the peer, kept a moment for our reply; oldest first
         self.closing = ""  # why we are closing it

@@ -38,6 +38,11 @@ class FrameDecoder:
         """Length of the frame under way, 0 when there is none or its length is not yet whole."""
         return self._length if self._missing else 0
 
+    @property
+    def held(self) -> int:
+        """Bytes kept of the frame under way."""
+        return self._length - self._missing if self._missing else 0
+
     def feed(self, data: Piece) -> None:
         """Add bytes, which must not change any more.  All whole frames must have been taken before."""
         if self._at != len(self._head):

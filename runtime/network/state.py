@@ -54,6 +54,7 @@ class State:
         self.config = config
         self.events: NetworkEvents = SilentEvents()
         self.nursery: trio.Nursery | None = None
+        self.held = 0  # bytes of frames that have begun to arrive, of all connections
         self._tasks: set[trio.CancelScope] = set()
         self._over = False
 

@@ -18,6 +18,8 @@ from libp2p.network.stream.net_stream import NetStream
 
 from shoal.messages.errors import RemoteError
 from shoal.messages.limits import (
+    FRAME_BYTES_HELD_ALL,
+    FRAME_BYTES_HELD_CONNECTION,
     HALF_CLOSED_PER_CONNECTION,
     NEGOTIATION_LINE_MAX,
     READ_CREDIT,
@@ -76,6 +78,7 @@ class FramedStream:
         self._queue: deque[_Queued] = deque()
         self._queued_bytes = 0
         self._queue_changed = trio.Event()
+        self._held = 0
         self._frames_in = 0
         self._frames_out = 0
         self._closing = False
@@ -131,6 +134,7 @@ class FramedStream:
                     nursery.start_soon(self._contained, self._write_loop)
                     nursery.start_soon(self._contained, self._read_loop)
         finally:
+            self._count_held(0)
             self._end("the network stopped")
             self._report()
             released()
@@ -204,6 +208,7 @@ class FramedStream:
                 await self._credited.wait()
             frame = self._decoder.next_frame()
             if frame is None:
+                self._count_held(self._decoder.held)
                 return
             self._frame_since = None
             self._frames_in += 1
@@ -211,6 +216,15 @@ class FramedStream:
             self._state.events.frame(self.number, memoryview(frame))
             if self._frames_in % FRAMES_A_SLICE == 0:
                 await trio.lowlevel.checkpoint()
+
+    def _count_held(self, held: int) -> None:
+        """Note what is kept of a frame that is not whole.  A peer may open many streams and begin a frame on each."""
+        change, self._held = held - self._held, held
+        self.link.held += change
+        self._state.held += change
+        too_much = self.link.held > FRAME_BYTES_HELD_CONNECTION.value or self._state.held > FRAME_BYTES_HELD_ALL.value
+        if change > 0 and too_much:
+            raise RemoteError(f"{self.link.held} bytes of frames that are not whole", "frames-held")
 
     async def _more(self) -> Sequence[bytes | memoryview]:
         """More bytes, [] at the end; inside a frame, before its deadlines."""
