@@ -9,6 +9,7 @@ import math
 
 import msgspec
 
+from shoal.messages.base import prepared
 from shoal.messages.block import Buffer
 from shoal.messages.errors import RemoteError
 
@@ -19,6 +20,7 @@ PEER_PREFIX = "peer:"
 PRIORITY_LOW, PRIORITY_NORMAL, PRIORITY_HIGH = 1, 3, 5
 
 
+@prepared
 class Envelope(msgspec.Struct, frozen=True):
     """One message on its way.  ``body`` is the message's msgpack; ``buffers`` ride beside it by reference."""
 

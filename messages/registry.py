@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import Final
 
 from shoal.messages import blocks, discovery, exchange, lifecycle, replies, tiers, transport, wants
-from shoal.messages.base import Control, Message, Reply
+from shoal.messages.base import Control, Message, Reply, prepared
 
 MODULES: Final[tuple[ModuleType, ...]] = (
     replies,
@@ -25,7 +25,7 @@ def _collect() -> dict[str, type[Message]]:
             is_message = isinstance(value, type) and issubclass(value, Message)
             if is_message and value not in (Message, Control, Reply) and value.__module__ == module.__name__:
                 assert value.__name__ not in found, f"two messages are called {value.__name__}"
-                found[value.__name__] = value
+                found[value.__name__] = prepared(value)
     return found
 
 

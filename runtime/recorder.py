@@ -20,7 +20,7 @@ import msgpack
 import msgspec
 
 from shoal.messages import codec, limits
-from shoal.messages.base import Message
+from shoal.messages.base import Message, prepared
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import BadInput, RemoteError
 
@@ -29,6 +29,7 @@ FORMAT: Final = "shoal-flight-1"
 DUMP_BYTES_MAX: Final = limits.RECORDER_ENTRIES.value * (limits.RECORDER_BODY_MAX.value + 2048)
 
 
+@prepared
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One thing that happened to one envelope.  Times are seconds on the node's clock."""
 

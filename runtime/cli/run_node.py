@@ -10,6 +10,7 @@ the log.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -196,6 +197,7 @@ class _Signals:
 
 def main(make: MakeNode | None = None) -> None:
     """Entry point of ``run-node``.  ``make``: what to run instead of the real node, for tests."""
+    faulthandler.enable()  # a fault in C leaves a word on standard error: which thread was where
     cli(prog_name="run-node", obj=make)
 
 
