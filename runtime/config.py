@@ -22,6 +22,7 @@ import msgspec
 from shoal.messages.errors import BadConfig
 from shoal.messages.policy import POLICIES, Policy
 from shoal.runtime import settings
+from shoal.runtime.network.config import Wire
 from shoal.runtime.settings import SETTINGS, Given, Timeouts
 
 FILE_NAME: Final = "config.toml"  # in the repo, unless another file is named
@@ -44,6 +45,7 @@ class Config(msgspec.Struct, frozen=True):
     api_hosts: tuple[str, ...] = ()  # further names for an API on loopback
     offline: bool = False
     peers: tuple[str, ...] = ()  # to stay connected to; each ends in /p2p/ID
+    wire: Wire = "shoal"  # whose Noise sessions and yamux: shoal's own, or py-libp2p's ("stock")
     log_level: str = "info"
     log_format: str = "text"
     overrides: dict[str, bool | int | float] = {}  # fields of the policy, whatever the role

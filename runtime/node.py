@@ -46,7 +46,7 @@ class Node:
 
     def __init__(self, config: Config, network: NetworkConfig | None = None) -> None:
         self.config = config
-        self.network_config = network or NetworkConfig()
+        self.network_config = network or NetworkConfig(wire=config.wire)
         self.users = UserProtocolTable()
         self.api_addr = ""
         self._ended = threading.Event()

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_origin
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
 from multiaddr import Multiaddr
@@ -20,6 +20,7 @@ from multiaddr import Multiaddr
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import CONNECTIONS_MAX, GIB, HTTP_TIMEOUT_S_MAX, KIB, MIB
 from shoal.messages.policy import POLICIES, Policy
+from shoal.runtime.network.config import Wire
 
 TABLES: Final = ("policy", "timeouts")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -246,6 +247,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "api_hosts": Setting(_list_of(_host_name)),
     "offline": Setting(_flag),
     "peers": Setting(_list_of(_peer_addr)),
+    "wire": Setting(_one_of(*get_args(Wire))),
     "log_level": Setting(_one_of(*LOG_LEVELS)),
     "log_format": Setting(_one_of(*LOG_FORMATS)),
     **{

@@ -24,7 +24,8 @@ class NetworkConfig:
     quic: bool = True
     agent: str = AGENT
     # Whose Noise session and yamux: py-libp2p's own, or ours (wire_stack), which peers cannot tell apart.
-    wire: Wire = "stock"
+    # "stock" is the way back should ours be at fault: about half as fast, and without bounds on what a node buffers.
+    wire: Wire = "shoal"
 
     # A secured and multiplexed connection must stand within this; the Noise handshake takes 8 ms of it.
     handshake_timeout_s: float = 10.0
