@@ -1,42 +1,108 @@
-"""What a contestant of a measurement is: two fresh processes on loopback, a holder and a fetcher.
+"""What a contestant of a measurement is: a kind of peer that is started as fresh processes on loopback.
 
-Begin with ``Contestant.pair``.  Contestants are in ``contestants/``, one module each, listed in ``CONTESTANTS`` there.
-Each does what its own user would do and keeps its own promises about what is stored; ``note`` says what those are.
+Begin with ``Contestant.start`` and ``Peer``; ``pair`` starts a holder and a fetcher, which need not be of one kind.
+Contestants are in ``contestants/``, one module each, listed in ``registry`` there, the pairs of them too.  Each does
+what its own user would do and keeps its own promises about what is stored; ``note`` says what those are.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
+
+from shoal.tests.support.processes import Child
+
+Work = Literal["file", "tree", "chunked", "block", "node"]
+"""What can be asked of a contestant: ``hold`` and ``fetch`` of a file, of a whole directory, of a file cut into
+chunks of a given size; ``put_block`` and ``get_block``; to be started twice on one folder, as a node with a repo is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Peak resident memory of the two processes, in bytes."""
+class Peer(Protocol):
+    """One running process, connected to nobody.  What fails raises ChildFailed."""
 
-    holder: int
-    fetcher: int
+    @property
+    def addr(self) -> str:
+        """A TCP multiaddr on loopback that ends in ``/p2p/<id>``."""
 
+    @property
+    def process(self) -> Child:
+        """The process itself: to suspend, kill or measure."""
 
-class Pair(Protocol):
-    """A running holder and fetcher, connected, with nothing fetched yet."""
+    def connect(self, addr: str) -> None:
+        """Dial a peer of a kind that it understands.  The TCP port may be that of a proxy before it."""
 
-    def hold(self, path: Path) -> str:
-        """Have the holder take in the file; what it is called from now on (a CID)."""
+    def hold(self, path: Path, chunk_bytes: int | None = None) -> str:
+        """Take in a file or directory, as durable as this contestant makes it; its name from now on (a CID)."""
 
-    def fetch(self, name: str, out: Path, timeout_s: float) -> None:
-        """Have the fetcher fetch it: all bytes in ``out``, and stored as this contestant stores.  This is timed."""
+    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
+        """Fetch what a peer holds: all bytes in the file ``out``, or with ``tree`` a new directory there."""
 
-    def memory(self) -> Memory:
-        """Peaks so far."""
+    def put_block(self, data: bytes) -> str:
+        """Hold one block; its CID, a raw CIDv1."""
+
+    def get_block(self, cid: str, timeout_s: float) -> bytes:
+        """One block, from here or from a peer, and stored here."""
+
+    def peak_rss(self) -> int:
+        """The highest resident memory so far, in bytes."""
+
+    def rss(self) -> int:
+        """Resident memory now, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """``pair`` starts two processes whose files are in a new empty folder; leaving it kills both."""
+    """``start`` runs one peer whose files are in the folder, made if it is new; leaving it kills the process."""
 
     name: str
     note: str
-    pair: Callable[[Path], AbstractContextManager[Pair]]
+    start: Callable[[Path], AbstractContextManager[Peer]]
+    can: frozenset[Work]
     why_not: Callable[[], str | None] = lambda: None  # why it cannot run here
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Who holds and who fetches: a row of most tables."""
+
+    holder: Contestant
+    fetcher: Contestant
+
+    @property
+    def name(self) -> str:
+        """One name for two of a kind, otherwise ``holder->fetcher``."""
+        return self.holder.name if self.holder == self.fetcher else f"{self.holder.name}->{self.fetcher.name}"
+
+    @property
+    def note(self) -> str:
+        return (
+            self.holder.note
+            if self.holder == self.fetcher
+            else f"{self.holder.name} holds, {self.fetcher.name} fetches"
+        )
+
+    @property
+    def can(self) -> frozenset[Work]:
+        return self.holder.can & self.fetcher.can
+
+    def why_not(self) -> str | None:
+        """Why it cannot run here."""
+        return self.holder.why_not() or self.fetcher.why_not()
+
+
+class Pair(NamedTuple):
+    """Two running peers, connected, with nothing fetched yet."""
+
+    holder: Peer
+    fetcher: Peer
+
+
+@contextmanager
+def pair(holder: Contestant, fetcher: Contestant, folder: Path) -> Iterator[Pair]:
+    """Start both in new folders below ``folder``; the fetcher dials the holder."""
+    with ExitStack() as stack:
+        holding = stack.enter_context(holder.start(folder / "holder"))
+        fetching = stack.enter_context(fetcher.start(folder / "fetcher"))
+        fetching.connect(holding.addr)
+        yield Pair(holding, fetching)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from shoal.tests.bench.contestant import Contestant, Memory
-from shoal.tests.bench.contestants.registry import CONTESTANTS
+from shoal.tests.bench.contestant import Pairing, pair
+from shoal.tests.bench.contestants.registry import PAIRINGS
 from shoal.tests.bench.numbers import Spread, parse_size, size_text, speed_ratio, spread_text
 from shoal.tests.bench.table import render
 from shoal.tests.support.processes import ChildFailed
@@ -31,9 +31,9 @@ PIECE_BYTES: Final = 1024 * 1024
 class Result:
     """What one contestant did: ``seconds`` of each run, or why it could not."""
 
-    contestant: Contestant
+    contestant: Pairing
     seconds: list[float] = field(default_factory=list)
-    memory: list[Memory] = field(default_factory=list)
+    memory: list[dict[str, int]] = field(default_factory=list)
     failure: str = ""
 
 
@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, default="100MiB", help="of the file (default %(default)s)")
     parser.add_argument("--runs", type=positive, default=5, help="of each contestant (default %(default)s)")
     parser.add_argument(
-        "--contestants", type=chosen, default=list(CONTESTANTS), help=f"some of {','.join(CONTESTANTS)} (default all)"
+        "--contestants", type=chosen, default=list(PAIRINGS), help=f"some of {','.join(PAIRINGS)} (default all)"
     )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one fetch (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the file's random bytes (default %(default)s)")
@@ -66,9 +66,9 @@ def positive(text: str) -> int:
 def chosen(text: str) -> list[str]:
     """Names of contestants, separated by commas."""
     names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in CONTESTANTS]
+    unknown = [name for name in names if name not in PAIRINGS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"no contestant is called {unknown[0]}: there are {', '.join(CONTESTANTS)}")
+        raise argparse.ArgumentTypeError(f"no contestant is called {unknown[0]}: there are {', '.join(PAIRINGS)}")
     return list(dict.fromkeys(names))
 
 
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run everything; the report, ready for JSON.  ``folder`` is empty and ours."""
     source = folder / "source.bin"
     write_random(source, options.size, options.seed)
-    results = [Result(CONTESTANTS[name]) for name in options.contestants]
+    results = [Result(PAIRINGS[name]) for name in options.contestants]
     for run in range(options.runs):
         for result in results:
             if not result.failure:
@@ -96,14 +96,14 @@ def attempt(result: Result, source: Path, place: Path, timeout_s: float) -> None
         result.failure = why_not
         return
     try:
-        with result.contestant.pair(place) as pair:
-            name = pair.hold(source)
+        with pair(result.contestant.holder, result.contestant.fetcher, place) as (holder, fetcher):
+            name = holder.hold(source)
             out = place / "fetched.bin"
             os.sync()
             begun = time.perf_counter()
-            pair.fetch(name, out, timeout_s)
+            fetcher.fetch(name, out, timeout_s)
             seconds = time.perf_counter() - begun
-            memory = pair.memory()
+            memory = {"holder": holder.peak_rss(), "fetcher": fetcher.peak_rss()}
             if not filecmp.cmp(source, out, shallow=False):
                 raise ChildFailed("the bytes that were fetched are not those that were held")
     except (ChildFailed, OSError) as fault:
@@ -137,8 +137,7 @@ def report(results: Sequence[Result], size: int) -> dict[str, Any]:
             entry["median_s"], entry["min_s"], entry["max_s"] = spread.median, spread.low, spread.high
             entry["bytes_per_s"] = size / spread.median
             entry["peak_rss_bytes"] = {
-                "holder": max(memory.holder for memory in result.memory),
-                "fetcher": max(memory.fetcher for memory in result.memory),
+                side: max(memory[side] for memory in result.memory) for side in ("holder", "fetcher")
             }
             entry["speed_against"] = {
                 name: vars_of(speed_ratio(result.seconds, whole[name].seconds)) for name in YARDSTICKS if name in whole

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.tests.bench import fetch, machine
-from shoal.tests.bench.contestant import Contestant, Memory, Pair
-from shoal.tests.bench.contestants.registry import CONTESTANTS
+from shoal.tests.bench.contestant import Contestant, Pairing, Peer
+from shoal.tests.bench.contestants.registry import PAIRINGS
 from shoal.tests.bench.numbers import Spread, parse_size, size_text, speed_ratio, spread_text
 from shoal.tests.bench.table import render
-from shoal.tests.support.processes import ChildFailed
+from shoal.tests.support.processes import Child, ChildFailed
 
 seconds = st.lists(st.floats(0.001, 1000), min_size=1, max_size=9)
 
@@ -78,27 +78,42 @@ def test_a_crooked_row_is_refused() -> None:
         render(["a", "b", "c"], [["1", "2"]])
 
 
-class CopyingPair:
+class CopyingPeer:
     """Holds by name, fetches by copying; ``spoil`` is done to the copy."""
+
+    addr = "/ip4/127.0.0.1/tcp/1/p2p/copy"
+    process: Child
 
     def __init__(self, spoil: Callable[[bytes], bytes]) -> None:
         self.spoil = spoil
 
-    def hold(self, path: Path) -> str:
+    def connect(self, addr: str) -> None:
+        assert addr == self.addr
+
+    def hold(self, path: Path, chunk_bytes: int | None = None) -> str:
         return str(path)
 
-    def fetch(self, name: str, out: Path, timeout_s: float) -> None:
+    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
         out.write_bytes(self.spoil(Path(name).read_bytes()))
 
-    def memory(self) -> Memory:
-        return Memory(3 * 1024**2, 5 * 1024**2)
+    def put_block(self, data: bytes) -> str:
+        raise ChildFailed("no blocks")
+
+    def get_block(self, cid: str, timeout_s: float) -> bytes:
+        raise ChildFailed("no blocks")
+
+    def peak_rss(self) -> int:
+        return 5 * 1024**2
+
+    def rss(self) -> int:
+        return 3 * 1024**2
 
 
 def copying(name: str, spoil: Callable[[bytes], bytes] = lambda data: data) -> Contestant:
-    def pair(_: Path) -> AbstractContextManager[Pair]:
-        return nullcontext(CopyingPair(spoil))
+    def start(_: Path) -> AbstractContextManager[Peer]:
+        return nullcontext(CopyingPeer(spoil))
 
-    return Contestant(name, f"copies, as {name}", pair)
+    return Contestant(name, f"copies, as {name}", start, frozenset({"file"}))
 
 
 def refusing(data: bytes) -> bytes:
@@ -108,7 +123,7 @@ def refusing(data: bytes) -> bytes:
 def test_fetch_measures_compares_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contestants = [copying("kubo"), copying("copy"), copying("liar", lambda d: d[:-1]), copying("mule", refusing)]
     for contestant in contestants:
-        monkeypatch.setitem(CONTESTANTS, contestant.name, contestant)
+        monkeypatch.setitem(PAIRINGS, contestant.name, Pairing(contestant, contestant))
     names = [contestant.name for contestant in contestants]
     options = argparse.Namespace(size=10_000, runs=3, contestants=names, timeout=5.0, seed=1)
     found = fetch.measure(options, tmp_path)
@@ -117,7 +132,7 @@ def test_fetch_measures_compares_and_tells(tmp_path: Path, monkeypatch: pytest.M
     assert "not those that were held" in entries["liar"]["failure"]
     assert entries["mule"]["failure"] == "it would not"
     assert entries["kubo"]["speed_against"] == {"kubo": {"median": 1, "min": 1, "max": 1}}
-    assert entries["copy"]["peak_rss_bytes"] == {"holder": 3 * 1024**2, "fetcher": 5 * 1024**2}
+    assert entries["copy"]["peak_rss_bytes"] == {"holder": 5 * 1024**2, "fetcher": 5 * 1024**2}
     assert [path.name for path in tmp_path.iterdir()] == ["source.bin"], "every run's folder is gone"
     told = fetch.text(found)
     assert "5 MiB" in told

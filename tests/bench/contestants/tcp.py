@@ -1,51 +1,59 @@
 """Plain TCP: the ceiling.  sendfile at one end, recv and write at the other, made durable once at the end.
 
-No names, no hashes, no crypto, no store: nobody who has those can be quicker.  Its processes are ``tcp_child``.
+No names, no hashes, no crypto, no store: nobody who has those can be quicker.  Its process is ``tcp_child``.
 """
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from shoal.tests.bench.contestant import Contestant, Memory
-from shoal.tests.support.processes import Child
+from shoal.tests.bench.contestant import Contestant
+from shoal.tests.bench.contestants.calls import call
+from shoal.tests.support.processes import Child, ChildFailed
 
-START_TIMEOUT_S: Final = 30.0  # seconds
+CALL_TIMEOUT_S: Final = 30.0  # seconds for all but a fetch
 
 
-@dataclass(frozen=True, slots=True)
-class TcpPair:
-    """A sender and a receiver."""
+class TcpPeer:
+    """One process, which serves the file that it holds to whoever connects and asks."""
 
-    holder: Child
-    fetcher: Child
+    def __init__(self, child: Child, port: int) -> None:
+        self.process = child
+        self.addr = f"/ip4/127.0.0.1/tcp/{port}/p2p/tcp"  # of the form that all have; there is no peer id
 
-    def hold(self, path: Path) -> str:
-        self.holder.send(str(path))
-        return self.holder.line(START_TIMEOUT_S)
+    def connect(self, addr: str) -> None:
+        call(self.process, CALL_TIMEOUT_S, call="connect", port=int(addr.split("/")[4]))
 
-    def fetch(self, name: str, out: Path, timeout_s: float) -> None:
-        self.fetcher.send(str(out))
-        self.fetcher.line(timeout_s)
+    def hold(self, path: Path, chunk_bytes: int | None = None) -> str:
+        call(self.process, CALL_TIMEOUT_S, call="hold", path=str(path))
+        return path.name
 
-    def memory(self) -> Memory:
-        return Memory(self.holder.peak_rss_bytes(), self.fetcher.peak_rss_bytes())
+    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
+        call(self.process, timeout_s, call="fetch", path=str(out))
+
+    def put_block(self, data: bytes) -> str:
+        raise ChildFailed("plain TCP has no blocks")
+
+    def get_block(self, cid: str, timeout_s: float) -> bytes:
+        raise ChildFailed("plain TCP has no blocks")
+
+    def peak_rss(self) -> int:
+        return self.process.peak_rss_bytes()
+
+    def rss(self) -> int:
+        return self.process.rss_bytes()
 
 
 @contextmanager
-def pair(folder: Path) -> Iterator[TcpPair]:
-    """Two processes with one connection."""
-    module = "shoal.tests.bench.contestants.tcp_child"
-    with ExitStack() as stack:
-        holder = stack.enter_context(Child.start([sys.executable, "-P", "-m", module, "hold"], name="tcp holder"))
-        port = holder.line(START_TIMEOUT_S)
-        argv = [sys.executable, "-P", "-m", module, "fetch", port]
-        fetcher = stack.enter_context(Child.start(argv, name="tcp fetcher"))
-        fetcher.line(START_TIMEOUT_S)
-        yield TcpPair(holder, fetcher)
+def start(folder: Path) -> Iterator[TcpPeer]:
+    """One process on a free loopback port; it has no files of its own."""
+    argv = [sys.executable, "-P", "-m", "shoal.tests.bench.contestants.tcp_child"]
+    with Child.start(argv, name=f"tcp {folder.name}") as child:
+        yield TcpPeer(child, int(child.json_line(CALL_TIMEOUT_S)["port"]))
 
 
-TCP: Final = Contestant("tcp", "plain TCP, sendfile to recv and write, fsync at the end; the ceiling", pair)
+TCP: Final = Contestant(
+    "tcp", "plain TCP, sendfile to recv and write, fsync at the end; the ceiling", start, can=frozenset({"file"})
+)
