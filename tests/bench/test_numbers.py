@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.tests.bench import fetch, machine
+from shoal.tests.bench import options as opts
 from shoal.tests.bench.contestant import Contestant, Pairing, Peer
-from shoal.tests.bench.contestants.registry import PAIRINGS
 from shoal.tests.bench.numbers import Spread, parse_size, size_text, speed_ratio, spread_text
+from shoal.tests.bench.runs import write_random
 from shoal.tests.bench.table import render
 from shoal.tests.support.processes import Child, ChildFailed
 
@@ -120,19 +121,17 @@ def refusing(data: bytes) -> bytes:
     raise ChildFailed("it would not")
 
 
-def test_fetch_measures_compares_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_measures_compares_and_tells(tmp_path: Path) -> None:
     contestants = [copying("kubo"), copying("copy"), copying("liar", lambda d: d[:-1]), copying("mule", refusing)]
-    for contestant in contestants:
-        monkeypatch.setitem(PAIRINGS, contestant.name, Pairing(contestant, contestant))
-    names = [contestant.name for contestant in contestants]
-    options = argparse.Namespace(size=10_000, runs=3, contestants=names, timeout=5.0, seed=1)
+    pairings = [Pairing(each, each) for each in contestants]
+    options = argparse.Namespace(size=10_000, runs=3, contestants=pairings, timeout=5.0, seed=1)
     found = fetch.measure(options, tmp_path)
     entries = found["contestants"]
-    assert [len(entries[name]["seconds"]) for name in names] == [3, 3, 0, 0]
+    assert [len(entries[each.name]["runs"]) for each in contestants] == [3, 3, 0, 0]
     assert "not those that were held" in entries["liar"]["failure"]
     assert entries["mule"]["failure"] == "it would not"
-    assert entries["kubo"]["speed_against"] == {"kubo": {"median": 1, "min": 1, "max": 1}}
-    assert entries["copy"]["peak_rss_bytes"] == {"holder": 5 * 1024**2, "fetcher": 5 * 1024**2}
+    assert entries["kubo"]["times"] == {"seconds": {"kubo": {"median": 1, "min": 1, "max": 1}}}
+    assert entries["copy"]["figures"]["fetcher_peak_rss_bytes"]["max"] == 5 * 1024**2
     assert [path.name for path in tmp_path.iterdir()] == ["source.bin"], "every run's folder is gone"
     told = fetch.text(found)
     assert "5 MiB" in told
@@ -142,19 +141,20 @@ def test_fetch_measures_compares_and_tells(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_file_follows_from_the_seed(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        fetch.write_random(tmp_path / name, 2_500_000, seed)
+        write_random(tmp_path / name, 2_500_000, seed)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert len(a) == 2_500_000
     assert a == b != c
 
 
 def test_contestants_are_chosen_by_name() -> None:
-    assert fetch.chosen("tcp, kubo,tcp") == ["tcp", "kubo"]
-    with pytest.raises(argparse.ArgumentTypeError, match="nobody"):
-        fetch.chosen("tcp,nobody")
+    assert [each.name for each in opts.chosen("file")("tcp, kubo->shoal,tcp")] == ["tcp", "kubo->shoal"]
+    for refused in ("tcp,nobody", "kubo->shoal"):
+        with pytest.raises(argparse.ArgumentTypeError, match="no contestant here is called"):
+            opts.chosen("file", mixed=False)(refused)
 
 
-@pytest.mark.parametrize(("read", "text"), [(fetch.positive, "0"), (fetch.positive, "x"), (fetch.size, "4QiB")])
+@pytest.mark.parametrize(("read", "text"), [(opts.count, "0"), (opts.count, "x"), (opts.size, "4QiB")])
 def test_a_wrong_option_is_told_by_its_value(read: Callable[[str], int], text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=text):
         read(text)
