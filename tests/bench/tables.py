@@ -7,6 +7,6 @@ to add one, write it and enter it here.  ``QUICK`` in it is the smallest case th
 from types import ModuleType
 from typing import Final
 
-from shoal.tests.bench import fetch
+from shoal.tests.bench import fetch, soak
 
-TABLES: Final[dict[str, ModuleType]] = {"fetch": fetch}
+TABLES: Final[dict[str, ModuleType]] = {"fetch": fetch, "soak": soak}
