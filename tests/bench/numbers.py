@@ -1,5 +1,6 @@
 """The arithmetic of measurements: medians, spreads, ratios, and sizes as text.  Pure."""
 
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -50,3 +51,8 @@ def size_text(size: float) -> str:
 def spread_text(spread: Spread) -> str:
     """A ratio with its spread: ``1.52 (1.41-1.60)``."""
     return f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
+
+
+def percentile(values: Sequence[float], rank: float) -> float:
+    """The smallest value that at least ``rank`` per cent of all do not exceed (nearest rank); 0 < rank <= 100."""
+    return sorted(values)[max(0, math.ceil(len(values) * rank / 100) - 1)]

@@ -99,3 +99,11 @@ def text(found: Mapping[str, Any], shape: Shape, remarks: Sequence[str] = ()) ->
         rows.append([name, str(len(entry["runs"])), *cells])
     meaning = MEANING.format(better=shape.better)
     return "\n".join([found["title"], meaning, "", render(head, rows), "", *failures, *remarks, *notes])
+
+
+def agreement(cids: Mapping[str, str]) -> str:
+    """Who came to the same CID for the same content."""
+    alike: dict[str, list[str]] = {}
+    for name, cid in cids.items():
+        alike.setdefault(cid, []).append(name)
+    return "; ".join(f"{cid}: {', '.join(names)}" for cid, names in alike.items())
