@@ -50,7 +50,9 @@ WANTS_PER_PEER_MAX: Final = Limit(1024, "wants", "wants are held until served or
 OUR_WANTS_MAX: Final = Limit(65536, "wants", "of this node at one time; more is answered by Overloaded", "design 4")
 DEMAND_MAX: Final = Limit(262144, "wants", "of all peers that are remembered to know what is popular", "CVE-2023-25568")
 WANTS_LISTED_MAX: Final = Limit(16384, "wants", "in one answer of the wantlist", "design 2")
-OUTSTANDING_BYTES_PER_PEER: Final = Limit(1 * MIB, "bytes", "one peer may not take all memory", "boxo engine")
+OUTSTANDING_BYTES_PER_PEER: Final = Limit(
+    4 * MIB, "bytes", "one peer may not take all memory", "four batches; boxo has 1 MiB"
+)
 INLINE_BLOCK_MAX: Final = Limit(1024, "bytes", "a want-have is answered by a block this small", "boxo engine")
 
 # --- connections ---------------------------------------------------------------------------------
@@ -190,7 +192,9 @@ WIRE_BLOCKS_MAX: Final = Limit(16384, "blocks", "of one message; 4 MiB of 256-by
 WIRE_PRESENCES_MAX: Final = Limit(16384, "presences", "of one message; a peer owes us 1,024 at most", "input 35")
 WANTS_ALL_PEERS_MAX: Final = Limit(262144, "wants", "of all peers, about 600 bytes each", "CVE-2023-25568")
 OUTSTANDING_BYTES_ALL: Final = Limit(64 * MIB, "bytes", "being sent to all peers; above it one batch a peer", "memory")
-SERVE_BATCH_BYTES: Final = Limit(64 * KIB, "bytes", "of small blocks in one message at most", "boxo engine, 16 KiB")
+SERVE_BATCH_BYTES: Final = Limit(
+    1 * MIB, "bytes", "of blocks in one message, or one block", "measured: docs/performance.md"
+)
 SERVE_READS_MAX: Final = Limit(32, "reads", "of blocks for peers that wait for the store", "design 4")
 SERVE_BLOCKS_MAX: Final = Limit(32, "blocks", "of one read for a peer: what the disk tier reads at once", "design 5")
 SESSIONS_MAX: Final = Limit(1024, "sessions", "remembered; the longest unused one without wants goes first", "design 4")

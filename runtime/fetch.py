@@ -75,17 +75,22 @@ class Fetch(Generic[T]):
         inbox = Inbox(self.edge)
         try:
             while True:
-                deadline = self.edge.now() + self.timeout_s
-                for batch in batches(self.reader.wants()):
-                    self._ask(inbox, batch, deadline)
+                self._ask_more(inbox)
                 yield from self.reader.take()
                 if self.reader.done:
                     return
+                if not self.asked and not self.again:
+                    self._ask_more(inbox)  # what was taken has made room
                 if not self.asked and not self.again:
                     raise LocalError("the reader waits for nothing and is not done", "report this as a bug")
                 self._receive(inbox)
         finally:
             inbox.close()
+
+    def _ask_more(self, inbox: Inbox) -> None:
+        deadline = self.edge.now() + self.timeout_s
+        for batch in batches(self.reader.wants()):
+            self._ask(inbox, batch, deadline)
 
     def _ask(self, inbox: Inbox, cids: list[CID], deadline: float) -> None:
         message = blocks.GetBlocks(tuple(cids), self.session, self.fetch)

@@ -11,7 +11,7 @@ want-have and want-block.  A want-have is answered by HAVE, or by the block if t
 is said only if it was asked for and the block is absent.  A want for an absent block stays.
 
 Anti-abuse.  1,024 wants a peer: at the cap a want whose block is here replaces one whose block is not, else a more
-urgent one the least urgent (as boxo does).  1 MiB (and one block) outstanding a peer.  One lookup a peer at a time.
+urgent one the least urgent (as boxo does).  4 MiB (and one block) outstanding a peer.  One lookup a peer at a time.
 All of a peer's state goes when it disconnects.
 """
 

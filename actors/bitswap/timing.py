@@ -28,6 +28,7 @@ STALE_S: Final = 2.0  # seconds without an answer after which a round trip is no
 STALE_ROUNDS: Final = 10  # of them: trying a peer that is as slow as it was costs no more than a tenth of the time
 RATE_KEPT_S: Final = 5.0  # seconds of one half of the window in which the best rate is looked for
 BLOCK_GUESS: Final = 256 * KIB  # bytes of a block when nothing is known: Kubo's default chunk
+TURNAROUND_S: Final = 0.05  # seconds; least delay that a window covers: peers answer in batches and have other work
 WINDOW_BLOCKS_MIN: Final = 4  # blocks; fewer and the peer would idle while we ask for more
 
 
@@ -105,7 +106,7 @@ def window(rtt: RoundTrip, rate: Rate, block: int) -> int:
     least = max(WINDOW_BYTES_MIN.value, WINDOW_BLOCKS_MIN * block)
     if not rate.known:
         return least
-    return int(min(max(2 * rate.value * rtt.least, least), max(WINDOW_BYTES_MAX.value, least)))
+    return int(min(max(2 * rate.value * max(rtt.least, TURNAROUND_S), least), max(WINDOW_BYTES_MAX.value, least)))
 
 
 def timeout_s(rtt: RoundTrip, rate: Rate, size: int) -> float:

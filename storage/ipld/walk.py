@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, IDENTITY, RAW
@@ -28,6 +28,8 @@ from shoal.messages.limits import (
 )
 
 T = TypeVar("T")
+
+ROOM_PARTS: Final = 8  # of the window; it is filled up again when one of them is free
 
 
 class Slot(Generic[T]):
@@ -122,6 +124,8 @@ class Walk(ABC, Generic[T]):
         leaves: list[CID] = []
         while True:
             self._trim()
+            if self._is_filled():
+                return inner + leaves
             inline = self._look_near(inner, leaves) + self._look_far(inner)
             for cid in inline:
                 self.give(Block(cid, cid.digest))
@@ -219,6 +223,13 @@ class Walk(ABC, Generic[T]):
         if slot.inner:
             return self._held <= self._window and self._inner_asked < WALK_INNER_MAX.value
         return self._held + slot.weight <= self._window and self._blocks < WALK_BLOCKS_MAX.value
+
+    def _is_filled(self) -> bool:
+        """Whether to wait for more room: a request for many blocks costs little more than one for a single block."""
+        head = self._head
+        if head is None or (head.cid is not None and not head.asked):
+            return False
+        return self._held > self._window - self._window // ROOM_PARTS
 
     def _look_near(self, inner: list[CID], leaves: list[CID]) -> list[CID]:
         """Ask for what comes next, up to the window or an inner hole.  Returns identity CIDs to be opened."""
