@@ -42,6 +42,7 @@ SAMPLES_S: Final = 300.0  # between rows of the table
 QUIET_S: Final = 5.0  # after the last transfer, before the last row
 CONNECT_TIMEOUT_S: Final = 30.0
 CHECK_S: Final = 0.25
+SHOAL_HOST: Final = "127.0.0.2"
 QUICK: Final = ("--minutes", "0.2", "--resets", "1-3")
 METRICS: Final = {"wants": "shoal_wantlist_wants", "demand": "shoal_wantlist_demand"}
 
@@ -258,15 +259,23 @@ def free_port() -> int:
 
 @contextmanager
 def running(options: argparse.Namespace, folder: Path) -> Iterator[Soak]:
-    """Both nodes, with the proxy between them as the only address by which the shoal can know Kubo."""
+    """Both nodes, with the proxy between them as the only way.
+
+    It is the only address that Kubo tells of itself.  Kubo for its part would dial the shoal where identify says that
+    it listens, as soon as a connection is lost: that is on another loopback address, which Kubo is told not to dial.
+    """
     link = Link(rtt_s=options.rtt / 1000, resets=resets(options.resets), seed=options.seed)
     with LinkProxy.start(link) as proxy:
         port = free_port()
-        settings = {"Addresses.Announce": [f"/ip4/127.0.0.1/tcp/{proxy.port}"]}
+        settings = {
+            "Addresses.Announce": [f"/ip4/127.0.0.1/tcp/{proxy.port}"],
+            "Swarm.AddrFilters": [f"/ip4/{SHOAL_HOST}/ipcidr/32"],
+        }
         with Kubo.start(folder / "kubo", KuboOptions(quic=False, port=port, settings=settings)) as kubo:
             proxy.aim(port)
             addr = f"/ip4/127.0.0.1/tcp/{proxy.port}/p2p/{kubo.peer_id}"
-            with Shoal.start(folder / "shoal", extra=["--peer", addr, "--log-level", "info"]) as shoal:
+            listen = [f"/ip4/{SHOAL_HOST}/tcp/0"]
+            with Shoal.start(folder / "shoal", listen=listen, extra=["--peer", addr]) as shoal:
                 seconds = options.minutes * 60
                 yield Soak(shoal, kubo, proxy, folder, seconds, options.timeout, options.disk, options.seed)
 

@@ -7,7 +7,20 @@ to add one, write it and enter it here.  ``QUICK`` in it is the smallest case th
 from types import ModuleType
 from typing import Final
 
-from shoal.tests.bench import add, blocks, directory, fetch, latency, memory, start
+from shoal.tests.bench import (
+    add,
+    blocks,
+    directory,
+    fetch,
+    holders,
+    latency,
+    links,
+    memory,
+    profile,
+    soak,
+    start,
+    stream,
+)
 
 TABLES: Final[dict[str, ModuleType]] = {
     "fetch": fetch,
@@ -17,6 +30,11 @@ TABLES: Final[dict[str, ModuleType]] = {
     "add": add,
     "start": start,
     "memory": memory,
+    "links": links,
+    "holders": holders,
+    "stream": stream,
+    "soak": soak,
+    "profile": profile,
 }
 
 ALL: Final[tuple[tuple[str, ...], ...]] = (
@@ -29,5 +47,13 @@ ALL: Final[tuple[tuple[str, ...], ...]] = (
     ("add",),
     ("start",),
     ("memory",),
+    ("links",),
+    ("holders",),
+    ("stream",),
 )
 """Table and arguments, in the order in which ``all`` runs them."""
+
+
+def quick() -> list[tuple[str, ...]]:
+    """The smallest case of each table of ALL once."""
+    return [(name, *TABLES[name].QUICK) for name in dict.fromkeys(name for name, *_ in ALL)]
