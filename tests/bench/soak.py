@@ -42,6 +42,7 @@ SAMPLES_S: Final = 300.0  # between rows of the table
 QUIET_S: Final = 5.0  # after the last transfer, before the last row
 CONNECT_TIMEOUT_S: Final = 30.0
 CHECK_S: Final = 0.25
+GROWING: Final = ("rss", "descriptors", "threads", "streams", "dead_letters")  # where a leak shows
 SHOAL_HOST: Final = "127.0.0.2"
 QUICK: Final = ("--minutes", "0.2", "--resets", "1-3")
 METRICS: Final = {"wants": "shoal_wantlist_wants", "demand": "shoal_wantlist_demand"}
@@ -356,8 +357,8 @@ def text(found: dict[str, Any]) -> str:
                 f"({size_text(each['slowest_bytes'])})"
             )
     if len(samples) > 1:
-        first, last = samples[0]["shoal"], samples[-1]["shoal"]
-        grown = ", ".join(f"{name} {first[name]} -> {last[name]}" for name in ("rss", "descriptors", "threads"))
-        lines.append(f"shoal from start to end: {grown}")
+        seen = (samples[0], samples[1], samples[-1])  # the second is warm: its caches have been used
+        grown = (f"{name} {' -> '.join(str(each['shoal'][name]) for each in seen)}" for name in GROWING)
+        lines.append(f"shoal at the start, warm, at the end: {', '.join(grown)}")
     lines.append(f"FAILED: {entry['failure']}" if "failure" in entry else "no transfer failed, hung or came out wrong")
     return "\n".join(lines)
