@@ -152,9 +152,11 @@ HTTP_PROBES_MAX: Final = Limit(4, "requests", "of health and metrics, apart from
 HTTP_IDLE_S: Final = Limit(10, "seconds", "to send a request's headers, or the next request", "slow headers")
 HTTP_BODY_STALL_S: Final = Limit(60, "seconds", "without a byte of a body that is not complete", "slow body")
 HTTP_WRITE_STALL_S: Final = Limit(60, "seconds", "without the client taking a byte", "client that never reads")
-HTTP_WRITE_BYTES: Final = Limit(64 * KIB, "bytes", "handed to the socket at once, each with its own clock", "slow link")
+HTTP_WRITE_BYTES: Final = Limit(
+    256 * KIB, "bytes", "handed to the socket at once, each with its own clock", "slow link"
+)
 HTTP_UPLOAD_WINDOW_BYTES: Final = Limit(1 * MIB, "bytes", "received of a body and not yet taken", "memory O(window)")
-HTTP_PULL_BYTES: Final = Limit(256 * KIB, "bytes", "gathered of an answer before it is sent", "one chunk of a file")
+HTTP_PULL_BYTES: Final = Limit(1 * MIB, "bytes", "gathered of an answer before it is sent", "four leaves of a file")
 HTTP_HELD_BYTES: Final = Limit(1 * MIB, "bytes", "of an answer kept back while its body arrives", "half-duplex clients")
 HTTP_DRAIN_S: Final = Limit(2, "seconds", "an unwanted body is read on, so that the answer arrives", "TCP reset")
 HTTP_PART_HEADERS_MAX: Final = Limit(16, "headers", "of one part of a multipart body", "endless headers")

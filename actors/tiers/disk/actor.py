@@ -2,7 +2,7 @@
 
 Group commit: a durable transaction costs one fsync whether it holds one block or a thousand.  Puts are gathered
 while more messages wait in the mailbox, and written when none does, when enough bytes are there, or before
-anything else is answered.  Their senders hear ``TierStored`` once the transaction is on the disk, never before.
+anything about them is answered.  Their senders hear ``TierStored`` once the transaction is on the disk, never before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from shoal.actors.base import Actor, Context, handles
 from shoal.messages import lifecycle, tiers
 from shoal.messages.block import Block
 from shoal.messages.blocks import TierStat
+from shoal.messages.cid import CID
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import LocalError
 from shoal.messages.limits import (
@@ -41,6 +42,7 @@ class DiskTierActor(Actor):
         super().__init__(ctx)
         self.store = store
         self.gathered: list[Block] = []
+        self.unwritten: set[bytes] = set()  # multihashes of what is gathered
         self.gathered_bytes = 0
         self.waiting: list[tuple[Envelope, int, int]] = []
         self.hits = self.misses = 0
@@ -58,34 +60,38 @@ class DiskTierActor(Actor):
     def on_put(self, message: tiers.TierPut, envelope: Envelope) -> None:
         size = sum(len(block) for block in message.blocks)
         self.gathered.extend(message.blocks)
+        self.unwritten.update(block.cid.multihash for block in message.blocks)
         self.gathered_bytes += size
         self.waiting.append((envelope, len(message.blocks), size))
-        if self.gathered_bytes >= COMMIT_BYTES or not self.ctx.queued:
+        if self.gathered_bytes >= COMMIT_BYTES:
             self._commit()
+        self._commit_if_idle()
 
     @handles(tiers.TierGet)
     def on_get(self, message: tiers.TierGet, envelope: Envelope) -> None:
-        self._commit()
+        self._commit_if_about(message.cids)
         try:
             rows = [row for part in parts(message.cids, DISK_GET_BLOCKS_MAX) for row in self.store.get_many(part)]
         except LocalError as fault:
             self._fail(envelope, fault)
-            return
-        found = tuple(block for block in rows if block is not None)
-        missing = tuple(cid for cid, block in zip(message.cids, rows, strict=True) if block is None)
-        self.hits += len(found)
-        self.misses += len(missing)
-        self.ctx.reply(envelope, tiers.TierBlocks(self.NAME, found, missing))
+        else:
+            found = tuple(block for block in rows if block is not None)
+            missing = tuple(cid for cid, block in zip(message.cids, rows, strict=True) if block is None)
+            self.hits += len(found)
+            self.misses += len(missing)
+            self.ctx.reply(envelope, tiers.TierBlocks(self.NAME, found, missing))
+        self._commit_if_idle()
 
     @handles(tiers.TierHas)
     def on_has(self, message: tiers.TierHas, envelope: Envelope) -> None:
-        self._commit()
+        self._commit_if_about(message.cids)
         try:
             sizes = [size for part in parts(message.cids, DISK_SIZES_MAX) for size in self.store.sizes(part)]
         except LocalError as fault:
             self._fail(envelope, fault)
-            return
-        self.ctx.reply(envelope, tiers.TierSizes(self.NAME, tuple(-1 if size is None else size for size in sizes)))
+        else:
+            self.ctx.reply(envelope, tiers.TierSizes(self.NAME, tuple(-1 if size is None else size for size in sizes)))
+        self._commit_if_idle()
 
     @handles(tiers.TierDelete)
     def on_delete(self, message: tiers.TierDelete, envelope: Envelope) -> None:
@@ -115,12 +121,22 @@ class DiskTierActor(Actor):
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
         self._apply_quota()
 
+    def _commit_if_about(self, cids: Sequence[CID]) -> None:
+        """Have what is asked about on the disk first.  A download asks for the next blocks while the last are put."""
+        if self.unwritten and any(cid.multihash in self.unwritten for cid in cids):
+            self._commit()
+
+    def _commit_if_idle(self) -> None:
+        if not self.ctx.queued:
+            self._commit()
+
     def _commit(self) -> None:
         """Write what has been gathered, in one transaction, and tell those who wait."""
         if not self.waiting:
             return
         blocks, waiting = self.gathered, self.waiting
         self.gathered, self.waiting, self.gathered_bytes = [], [], 0
+        self.unwritten.clear()
         try:
             for part in transactions(blocks):
                 self.store.put_many(part)
