@@ -1,4 +1,4 @@
-"""``bin/bench TABLE``: side-by-side measurements, all of one table in one run on one machine.
+"""``bin/bench TABLE``: side-by-side measurements, all of one table in one run on one machine; ``all`` runs every table.
 
 Tables are in ``tables``.  The exit code is 1 when a contestant failed.  No figure here is a pass or a fail: ratios are
 for people to read.
@@ -9,11 +9,13 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from shoal.tests.bench import machine
+from shoal.tests.bench import machine, tables
+from shoal.tests.bench.record import Record
 from shoal.tests.bench.tables import TABLES
 from shoal.tests.support.processes import ROOT
 
@@ -22,6 +24,8 @@ def main() -> int:
     """Measure, print, and write JSON if asked."""
     options = parser().parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
+    if options.table == "all":
+        return run_all(options.dir, quick=options.quick)
     found = run(TABLES[options.table], options)
     print(found["text"])
     if options.json:
@@ -30,17 +34,37 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand a table."""
+    """One subcommand a table, and ``all``."""
     whole = argparse.ArgumentParser(prog="bin/bench", description="Side-by-side measurements.")
     commands = whole.add_subparsers(dest="table", required=True)
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
+        "--dir", type=Path, default=ROOT / "bench-out", help="where repos and plots are made (default %(default)s)"
+    )
     for name, module in TABLES.items():
-        command = commands.add_parser(name, help=(module.__doc__ or "").splitlines()[0])
+        summary = (module.__doc__ or "").partition("\n")[0].partition("``: ")[2]
+        command = commands.add_parser(name, parents=[folder], help=summary, description=module.__doc__)
         module.arguments(command)
         command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
-        command.add_argument(
-            "--dir", type=Path, default=ROOT / "bench-out", help="where repos and plots are made (default %(default)s)"
-        )
+    everything = commands.add_parser("all", parents=[folder], help="every table with its defaults, on record in --dir")
+    everything.add_argument("--quick", action="store_true", help="the smallest case of each table, run once")
     return whole
+
+
+def run_all(place: Path, *, quick: bool) -> int:
+    """Every table in turn, in a new folder named by date; whether one had a failure."""
+    date = time.strftime("%Y-%m-%d-%H%M%S")
+    record = Record(place / date, date)
+    record.folder.mkdir()
+    failures = False
+    for arguments in tables.quick() if quick else tables.ALL:
+        options = parser().parse_args([*arguments, "--dir", str(record.folder)])
+        found = run(TABLES[options.table], options)
+        print(found["text"], end="\n\n", flush=True)
+        record.add(arguments, found)
+        failures = failures or failed(found)
+    print(f"on record in {record.folder}")
+    return int(failures)
 
 
 def run(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
@@ -58,7 +82,7 @@ def run(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
 
 def failed(found: dict[str, Any]) -> bool:
     """Whether a contestant failed."""
-    return any("failure" in entry for entry in found["contestants"].values())
+    return any("failure" in entry for entry in found.get("contestants", {}).values())
 
 
 if __name__ == "__main__":

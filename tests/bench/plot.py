@@ -34,9 +34,9 @@ def memory(title: str, curves: Mapping[str, Sequence[Sequence[tuple[float, float
                 )
         panel.set_title(("holder", "fetcher")[side - 1])
         panel.set_xlabel("seconds since the fetch began")
-        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("resident MiB")
+    panels[0].set_ylim(bottom=0)  # of both, and only now: a limit that is set is no longer fitted to what is drawn
     if curves:
         panels[1].legend()
     figure.savefig(path, format="png")

@@ -85,17 +85,19 @@ def as_values(spread: Spread) -> dict[str, float]:
 
 def text(found: Mapping[str, Any], shape: Shape, remarks: Sequence[str] = ()) -> str:
     """The report as a table, with what could not be run, remarks and what each contestant does below it."""
+    entries = found["contestants"]
+    yardsticks = [name for name in YARDSTICKS if name in entries and "failure" not in entries[name]]
     head = ["contestant", "runs", *(column.title for column in shape.columns)]
-    head += [f"{before}x {other}" for before in shape.compared.values() for other in YARDSTICKS]
+    head += [f"{before}x {other}" for before in shape.compared.values() for other in yardsticks]
     rows, failures, notes = [], [], []
-    for name, entry in found["contestants"].items():
+    for name, entry in entries.items():
         notes.append(f"  {name}: {entry['note']}")
         if "failure" in entry:
             failures.append(f"{name} FAILED after {len(entry['runs'])} runs: {entry['failure']}")
             continue
         cells = [column.show(entry["figures"][column.figure][column.over_runs]) for column in shape.columns]
-        ratios = [entry["times"][name].get(other) for name in shape.compared for other in YARDSTICKS]
-        cells += [spread_text(Spread(each["median"], each["min"], each["max"])) if each else "-" for each in ratios]
+        ratios = [entry["times"][figure][other] for figure in shape.compared for other in yardsticks]
+        cells += [spread_text(Spread(each["median"], each["min"], each["max"])) for each in ratios]
         rows.append([name, str(len(entry["runs"])), *cells])
     meaning = MEANING.format(better=shape.better)
     return "\n".join([found["title"], meaning, "", render(head, rows), "", *failures, *remarks, *notes])

@@ -1,22 +1,15 @@
-"""The arithmetic and the telling of measurements.  What they measure is nobody's test."""
+"""The arithmetic of measurements, and sizes, tables and machines as text."""
 
-import argparse
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.tests.bench import fetch, machine
-from shoal.tests.bench import options as opts
-from shoal.tests.bench.contestant import Contestant, Pairing, Peer
-from shoal.tests.bench.numbers import Spread, parse_size, size_text, speed_ratio, spread_text
-from shoal.tests.bench.runs import write_random
+from shoal.tests.bench import machine
+from shoal.tests.bench.numbers import Spread, parse_size, percentile, size_text, speed_ratio, spread_text
 from shoal.tests.bench.table import render
-from shoal.tests.support.processes import Child, ChildFailed
 
 seconds = st.lists(st.floats(0.001, 1000), min_size=1, max_size=9)
 
@@ -59,6 +52,14 @@ def test_size_text_is_within_a_thousandth(size: int) -> None:
     assert abs(parse_size(size_text(size)) - size) <= max(1, size / 1000)
 
 
+@given(seconds, st.floats(0.1, 100))
+def test_a_percentile_is_a_value_that_so_many_do_not_exceed(values: list[float], rank: float) -> None:
+    found = percentile(values, rank)
+    assert found in values
+    assert sum(value <= found for value in values) * 100 >= rank * len(values) * (1 - 1e-9)
+    assert sum(value < found for value in values) * 100 < rank * len(values) * (1 + 1e-9)
+
+
 def test_spreads_are_told() -> None:
     assert spread_text(Spread(1.5, 1.25, 2)) == "1.50 (1.25-2.00)"
 
@@ -77,87 +78,6 @@ def test_columns_are_aligned(rows: list[list[str]]) -> None:
 def test_a_crooked_row_is_refused() -> None:
     with pytest.raises(ValueError, match="2 cells"):
         render(["a", "b", "c"], [["1", "2"]])
-
-
-class CopyingPeer:
-    """Holds by name, fetches by copying; ``spoil`` is done to the copy."""
-
-    addr = "/ip4/127.0.0.1/tcp/1/p2p/copy"
-    process: Child
-
-    def __init__(self, spoil: Callable[[bytes], bytes]) -> None:
-        self.spoil = spoil
-
-    def connect(self, addr: str) -> None:
-        assert addr == self.addr
-
-    def hold(self, path: Path, chunk_bytes: int | None = None) -> str:
-        return str(path)
-
-    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
-        out.write_bytes(self.spoil(Path(name).read_bytes()))
-
-    def put_block(self, data: bytes) -> str:
-        raise ChildFailed("no blocks")
-
-    def get_block(self, cid: str, timeout_s: float) -> bytes:
-        raise ChildFailed("no blocks")
-
-    def peak_rss(self) -> int:
-        return 5 * 1024**2
-
-    def rss(self) -> int:
-        return 3 * 1024**2
-
-
-def copying(name: str, spoil: Callable[[bytes], bytes] = lambda data: data) -> Contestant:
-    def start(_: Path) -> AbstractContextManager[Peer]:
-        return nullcontext(CopyingPeer(spoil))
-
-    return Contestant(name, f"copies, as {name}", start, frozenset({"file"}))
-
-
-def refusing(data: bytes) -> bytes:
-    raise ChildFailed("it would not")
-
-
-def test_fetch_measures_compares_and_tells(tmp_path: Path) -> None:
-    contestants = [copying("kubo"), copying("copy"), copying("liar", lambda d: d[:-1]), copying("mule", refusing)]
-    pairings = [Pairing(each, each) for each in contestants]
-    options = argparse.Namespace(size=10_000, runs=3, contestants=pairings, timeout=5.0, seed=1)
-    found = fetch.measure(options, tmp_path)
-    entries = found["contestants"]
-    assert [len(entries[each.name]["runs"]) for each in contestants] == [3, 3, 0, 0]
-    assert "not those that were held" in entries["liar"]["failure"]
-    assert entries["mule"]["failure"] == "it would not"
-    assert entries["kubo"]["times"] == {"seconds": {"kubo": {"median": 1, "min": 1, "max": 1}}}
-    assert entries["copy"]["figures"]["fetcher_peak_rss_bytes"]["max"] == 5 * 1024**2
-    assert [path.name for path in tmp_path.iterdir()] == ["source.bin"], "every run's folder is gone"
-    told = fetch.text(found)
-    assert "5 MiB" in told
-    assert "mule FAILED after 0 runs: it would not" in told
-    assert "copies, as copy" in told
-
-
-def test_the_file_follows_from_the_seed(tmp_path: Path) -> None:
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_random(tmp_path / name, 2_500_000, seed)
-    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
-    assert len(a) == 2_500_000
-    assert a == b != c
-
-
-def test_contestants_are_chosen_by_name() -> None:
-    assert [each.name for each in opts.chosen("file")("tcp, kubo->shoal,tcp")] == ["tcp", "kubo->shoal"]
-    for refused in ("tcp,nobody", "kubo->shoal"):
-        with pytest.raises(argparse.ArgumentTypeError, match="no contestant here is called"):
-            opts.chosen("file", mixed=False)(refused)
-
-
-@pytest.mark.parametrize(("read", "text"), [(opts.count, "0"), (opts.count, "x"), (opts.size, "4QiB")])
-def test_a_wrong_option_is_told_by_its_value(read: Callable[[str], int], text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=text):
-        read(text)
 
 
 def test_the_machine_is_named(tmp_path: Path) -> None:
