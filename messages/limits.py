@@ -96,6 +96,9 @@ WALK_INNER_MAX: Final = Limit(16, "blocks", "inner nodes asked for ahead of thei
 WALK_GUESS_BYTES: Final = Limit(
     256 * KIB, "bytes", "reserved at least for a block whose size a peer only claims", "Tsize"
 )
+WALK_CLAIM_BYTES_MIN: Final = Limit(
+    16 * KIB, "bytes", "reserved at least for a block of claimed size", "window of 16 MiB / WALK_BLOCKS_MAX"
+)
 WALK_SEEN_MAX: Final = Limit(1048576, "CIDs", "that one DAG walk remembers, about 100 bytes each", "DAG with sharing")
 CAR_HEADER_MAX: Final = Limit(
     1 * MIB, "bytes", "a header lists roots, about 25,000 of them fit", "go-car, 32 MiB there"

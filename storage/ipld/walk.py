@@ -4,10 +4,11 @@ No I/O: a reader says what it ``wants()``, is ``give``n blocks in any order, and
 ready, in order.  A reader is a ``Walk`` that says what a block turns into (``_expand``): more holes, items, or
 both, in place of the hole.  ``drive`` runs one against a local source.  Begin with ``Walk.wants``.
 
-Memory: what is asked for and what is held together weigh at most the window (or one block, when that alone
-is more).  Inner holes - whole subtrees - are asked for ahead of their turn, so that leaves never wait for
-them, and nothing behind an inner hole that is still open is asked for, so that what lies behind can never
-fill the window first.  The line itself is bounded by WALK_SLOTS_MAX.
+Memory: what is asked for and what is held together weigh at most the window (or one block, when that alone is
+more).  A block that is larger than was claimed, and for which there is no room, is let go and asked for again when
+there is: it has been stored by then.  Inner holes - whole subtrees - are asked for ahead of their turn, so that leaves
+never wait for them, and nothing behind an inner hole that is still open is asked for, so that what lies behind can
+never fill the window first.  The line itself is bounded by WALK_SLOTS_MAX.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from shoal.messages.errors import BadInput, NotFound, RemoteError
 from shoal.messages.limits import (
     BLOCK_BYTES_MAX,
     WALK_BLOCKS_MAX,
+    WALK_CLAIM_BYTES_MIN,
     WALK_GUESS_BYTES,
     WALK_INNER_MAX,
     WALK_SLOTS_MAX,
@@ -35,7 +37,7 @@ ROOM_PARTS: Final = 8  # of the window; it is filled up again when one of them i
 class Slot(Generic[T]):
     """One place in the line: a hole (``cid`` set), an item (``item`` set), or spent (neither)."""
 
-    __slots__ = ("asked", "cid", "context", "inner", "item", "next", "span", "weight")
+    __slots__ = ("asked", "cid", "claimed", "context", "inner", "item", "next", "span", "weight")
 
     def __init__(self, cid: CID | None, item: T | None, weight: int, context: Any = None) -> None:
         self.cid = cid
@@ -43,6 +45,7 @@ class Slot(Generic[T]):
         self.weight = weight  # what it holds, or reserves once asked for, of the window
         self.span = weight  # what lies behind it in all: for an inner hole, its subtree
         self.inner = False
+        self.claimed = False  # the weight is only what a peer says
         self.context = context
         self.asked = False
         self.next: Slot[T] | None = None
@@ -50,7 +53,7 @@ class Slot(Generic[T]):
     def become(self, other: Slot[T]) -> None:
         """Take over what ``other`` is, keeping one's own place in the line until it is linked anew."""
         self.cid, self.item, self.weight, self.span = other.cid, other.item, other.weight, other.span
-        self.inner, self.context, self.asked = other.inner, other.context, False
+        self.inner, self.claimed, self.context, self.asked = other.inner, other.claimed, other.context, False
 
 
 def item_slot(item: T, weight: int = 0) -> Slot[T]:
@@ -69,8 +72,9 @@ def sized_hole(cid: CID, size: int, context: Any) -> Slot[Any]:
 
 
 def claimed_hole(cid: CID, tsize: int | None, context: Any) -> Slot[Any]:
-    """A hole that a peer merely claims to hold ``tsize`` bytes: never reserves less than a usual block."""
-    slot: Slot[Any] = Slot(cid, None, max(tsize or 0, WALK_GUESS_BYTES.value), context)
+    """A hole that a peer merely claims to hold ``tsize`` bytes, and whose block ``give`` puts off if that was a lie."""
+    slot: Slot[Any] = Slot(cid, None, max(tsize or WALK_GUESS_BYTES.value, WALK_CLAIM_BYTES_MIN.value), context)
+    slot.claimed = True
     if slot.weight > BLOCK_BYTES_MAX.value:
         slot.weight = BLOCK_BYTES_MAX.value
         if cid.codec != RAW:
@@ -139,6 +143,9 @@ class Walk(ABC, Generic[T]):
         is then of no further use.
         """
         for slot in self._waiting.pop(block.cid, ()):
+            if self._overflows(slot, len(block)):
+                self._put_off(slot, len(block))
+                continue
             if slot.inner:
                 self._inner_asked -= 1
             else:
@@ -161,6 +168,20 @@ class Walk(ABC, Generic[T]):
                     out.append(slot.item)
             self._pop(slot)
         return out
+
+    def _overflows(self, slot: Slot[T], size: int) -> bool:
+        """Whether a leaf of ``size`` bytes, more than it reserved, would break the window.  The next in line never."""
+        if slot.inner or not slot.claimed or slot is self._head or size <= slot.weight:
+            return False
+        return self._held - slot.weight + size > self._window
+
+    def _put_off(self, slot: Slot[T], size: int) -> None:
+        """Make it a hole that was not asked for, of a size that is known now."""
+        self._held -= slot.weight
+        self._blocks -= 1
+        slot.asked = False
+        slot.weight = slot.span = size
+        self._near = self._head
 
     # --- the line --------------------------------------------------------------------------------
 
@@ -229,7 +250,11 @@ class Walk(ABC, Generic[T]):
         head = self._head
         if head is None or (head.cid is not None and not head.asked):
             return False
-        return self._held > self._window - self._window // ROOM_PARTS
+        blocks_max = WALK_BLOCKS_MAX.value
+        return (
+            self._held > self._window - self._window // ROOM_PARTS
+            or self._blocks > blocks_max - blocks_max // ROOM_PARTS
+        )
 
     def _look_near(self, inner: list[CID], leaves: list[CID]) -> list[CID]:
         """Ask for what comes next, up to the window or an inner hole.  Returns identity CIDs to be opened."""
