@@ -23,7 +23,7 @@ import msgspec
 from shoal.actors.bitswap.protobuf import Part, bool_field, bytes_field, fields, int32, int32_field
 from shoal.messages import varint
 from shoal.messages.block import Block
-from shoal.messages.cid import CID, DAG_PB, SHA2_256, digest_of
+from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, RAW, SHA2_256, V0_PREFIX, digest_of
 from shoal.messages.errors import RemoteError
 from shoal.messages.limits import (
     BITSWAP_MESSAGE_MAX,
@@ -40,8 +40,11 @@ BITSWAP_1_1: Final = "/ipfs/bitswap/1.1.0"
 BITSWAP_1_0: Final = "/ipfs/bitswap/1.0.0"
 PROTOCOLS: Final = (BITSWAP_1_2, BITSWAP_1_1, BITSWAP_1_0)  # the order in which we would rather speak them
 
-V0_PREFIX: Final = bytes((0, DAG_PB, SHA2_256, 32))  # what a block in field 2 would have as its prefix
-RAW_SHA256: Final = bytes((1, 0x55, SHA2_256, 32))
+# Block prefixes of nearly all blocks, with what stands before the digest in their CIDs.
+USUAL_PREFIXES: Final = {
+    V0_PREFIX: V0_PREFIX[2:],
+    **{bytes((1, codec, SHA2_256, 32)): bytes((1, codec, SHA2_256, 32)) for codec in (RAW, DAG_PB, DAG_CBOR)},
+}
 PREFIX_BYTES_MAX: Final = 40  # bytes: four varints; the part of a CID that is not its digest
 HEADER_ROOM: Final = 64  # bytes: more than the protobuf headers around one block
 ENTRIES_BYTES: Final = 1024 * 1024  # bytes of wantlist in one message; more goes into the next
@@ -201,8 +204,8 @@ def block_cid(prefix: bytes, data: Part) -> CID:
     """
     if len(data) > BLOCK_BYTES_MAX.value:
         raise RemoteError(f"block of {len(data)} bytes, at most {BLOCK_BYTES_MAX.value}", "block-size")
-    if prefix == RAW_SHA256:
-        return CID.from_bytes(RAW_SHA256 + hashlib.sha256(data).digest())
+    if prefix in USUAL_PREFIXES:
+        return CID.from_bytes(USUAL_PREFIXES[prefix] + hashlib.sha256(data).digest())
     version, at = varint.decode(prefix)
     codec, at = varint.decode(prefix, at)
     hash_code, at = varint.decode(prefix, at)
