@@ -30,7 +30,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections_max: int = 256
     connection_grace_s: float = 20.0
     # storage
-    memory_bytes: int = 64 * MIB
+    memory_bytes: int = 32 * MIB
     disk_bytes: int = 0  # quota of the disk tier; 0: bounded by the disk alone
     # bitswap
     serve_peers_max: int = 256  # peers whose wants are kept at one time

@@ -1,8 +1,9 @@
 """The placement actor: finds asked-for blocks in the tiers or has them fetched, and puts new ones where they belong.
 
-The content path (DESIGN 4): memory, then disk, then a want.  A block that arrives is stored first and handed out
-after, so what an asker has seen survives a crash.  A tier, the wantlist or bitswap may die and come back at any
-time: tier requests are repeated until their deadline, wants are sent again when the wantlist is new.
+The content path (DESIGN 4): memory for what is used again and again (``heat``), then disk, then a want.  A block that
+arrives is stored first and handed out after, so what an asker has seen survives a crash.  A tier, the wantlist or
+bitswap may die and come back at any time: tier requests are repeated until their deadline, wants are sent again when
+the wantlist is new.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import ClassVar, Final
 from shoal.actors.base import Actor, Context, handles
 from shoal.actors.placement.choice import belongs_in_memory
 from shoal.actors.placement.gets import Get, Gets
+from shoal.actors.placement.heat import Heat
 from shoal.actors.placement.tiercalls import TierCalls
 from shoal.messages import blocks, lifecycle, tiers, wants
 from shoal.messages.base import Message
@@ -35,6 +37,7 @@ class PlacementActor(Actor):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.gets = Gets()
+        self.heat = Heat()
         self.tier = TierCalls(ctx)
         self.sweeping = False
 
@@ -65,13 +68,18 @@ class PlacementActor(Actor):
         absent: Callable[[tuple[CID, ...], Failed | None], None],
     ) -> None:
         """Look in memory, then on disk.  ``absent`` is called exactly once, at the end, even with nothing."""
+        hot = tuple(cid for cid in cids if self.heat.may_be_kept(cid))
+        cold = tuple(cid for cid in cids if not self.heat.may_be_kept(cid)) if hot else cids
 
         def from_memory(reply: Message) -> None:
-            here, missing = (reply.blocks, reply.missing) if isinstance(reply, tiers.TierBlocks) else ((), cids)
+            here, missing = (reply.blocks, reply.missing) if isinstance(reply, tiers.TierBlocks) else ((), hot)
             if here:
                 found(here)
-            if missing:
-                self.tier.call(DISK, tiers.TierGet(missing), deadline, lambda again: from_disk(again, missing))
+            look_on_disk(missing + cold)
+
+        def look_on_disk(rest: tuple[CID, ...]) -> None:
+            if rest:
+                self.tier.call(DISK, tiers.TierGet(rest), deadline, lambda reply: from_disk(reply, rest))
             else:
                 absent((), None)
 
@@ -83,10 +91,10 @@ class PlacementActor(Actor):
             else:
                 absent(asked, reply if isinstance(reply, Failed) else None)
 
-        if cids:
-            self.ctx.request(tiers.TierGet(cids), from_memory, to=MEMORY, deadline=deadline)
+        if hot:
+            self.ctx.request(tiers.TierGet(hot), from_memory, to=MEMORY, deadline=deadline)
         else:
-            absent((), None)
+            look_on_disk(cold)
 
     def _not_here(self, request: int, missing: tuple[CID, ...], failure: Failed | None) -> None:
         get = self.gets.open.get(request)
@@ -188,7 +196,9 @@ class PlacementActor(Actor):
         self.ctx.send(blocks.BlocksAvailable(entries))
 
     def _keep_in_memory(self, used: tuple[Block, ...]) -> None:
-        kept = tuple(block for block in used if belongs_in_memory(len(block), self.ctx.policy))
+        """A copy of those that were used before and are small enough."""
+        policy, heat = self.ctx.policy, self.heat
+        kept = tuple(block for block in used if belongs_in_memory(len(block), policy) and heat.used(block.cid))
         if kept:
             self.ctx.send(tiers.TierPut(kept), to=MEMORY)
 
@@ -220,6 +230,8 @@ class PlacementActor(Actor):
 
     @handles(blocks.DeleteBlocks)
     def on_delete(self, message: blocks.DeleteBlocks, envelope: Envelope) -> None:
+        for cid in message.cids:
+            self.heat.forget(cid)
         self.ctx.send(tiers.TierDelete(message.cids), to=MEMORY)
         self.tier.call(DISK, tiers.TierDelete(message.cids), envelope.deadline, lambda r: self.ctx.reply(envelope, r))
 

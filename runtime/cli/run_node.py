@@ -20,8 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, Final, Protocol
+from types import FrameType, ModuleType
+from typing import Any, Final, Protocol, cast
 
 import click
 
@@ -210,6 +210,8 @@ class _Signals:
 
 def main(make: MakeNode | None = None) -> None:
     """Entry point of ``run-node``.  ``make``: what to run instead of the real node, for tests."""
+    # sqlite-utils imports numpy where it finds it, 8 MiB of a process that has no use for it; None keeps it out.
+    sys.modules.setdefault("numpy", cast(ModuleType, None))
     faulthandler.enable()  # a fault in C leaves a word on standard error: which thread was where
     cli(prog_name="run-node", obj=make)
 

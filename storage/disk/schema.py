@@ -26,7 +26,7 @@ APPLICATION_ID: Final = 0x5348_4F41  # "SHOA": tells our file from any other SQL
 # 256 KiB 250-377 / 346-426 / 216-304 MiB/s; of 64 blocks of 300 bytes, 600,000 of them there, 10 / 15 / 22 k/s, since
 # each puts a page of the index into the log.
 PAGE_BYTES: Final = 32 * KIB
-CACHE_KIB: Final = 32 * KIB  # 32 MiB of page cache: the upper levels of the index and one batch of blocks
+CACHE_KIB: Final = 4 * KIB  # 4 MiB of page cache: the upper levels of the index; blocks are cached by the memory tier
 BUSY_TIMEOUT_S: Final = 2.0  # the repo lock keeps others out; this only outlasts a dying actor's connection
 BLOB_SLACK_BYTES: Final = 64 * KIB  # above the largest block, for a row's other columns
 

@@ -47,6 +47,11 @@ class Bench:
         self.ctx.said.extend(said for said in taken if said.to != name)
         return [said for said in taken if said.to == name]
 
+    def warm(self, *used: Block) -> None:
+        """Have these used twice, so that memory was given them."""
+        for one in (*used, *used):
+            self.actor.heat.used(one.cid)
+
     def read(self, memory: tuple[Block, ...] = (), disk: tuple[Block, ...] = ()) -> None:
         """Let both tiers answer what they were asked to read, from what they hold."""
         for name, held in (("memory", memory), ("disk", disk)):
@@ -85,12 +90,13 @@ def missing(cid: CID, reason: str, error: str) -> blocks.BlocksEnd:
 
 def test_memory_then_disk_then_the_network() -> None:
     bench = Bench()
+    bench.warm(A, B)
     request = bench.tell(get(A.cid, B.cid, C.cid), deadline=5000.0)
     assert bench.tier("disk", tiers.TierGet) == [], "memory is asked first"
     bench.read(memory=(A,), disk=(B,))
     assert bench.answers(request) == [blocks.BlocksFound((A,)), blocks.BlocksFound((B,))]
     (kept,) = bench.tier("memory", tiers.TierPut)
-    assert kept.message == tiers.TierPut((B,)), "what the disk read is kept in memory"
+    assert kept.message == tiers.TierPut((B,)), "what memory has let go comes back to it"
     (want,) = bench.ctx.take_said(wants.Want)
     assert want.message == wants.Want((C.cid,), 7)
     assert want.deadline == 5000.0
@@ -105,13 +111,28 @@ def test_memory_then_disk_then_the_network() -> None:
     assert bench.actor.gets.open == {}
 
 
+def test_the_second_use_of_a_block_brings_it_to_memory_which_is_asked_from_then_on() -> None:
+    bench = Bench()
+    for given in ([], [tiers.TierPut((A,))]):
+        bench.tell(get(A.cid))
+        assert bench.tier("memory", tiers.TierGet) == []
+        bench.read(disk=(A,))
+        assert [said.message for said in bench.tier("memory", tiers.TierPut)] == given
+    request = bench.tell(get(A.cid))
+    bench.read(memory=(A,))
+    assert bench.answers(request) == [blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+    bench.tell(blocks.DeleteBlocks((A.cid,)))
+    bench.tell(get(A.cid))
+    assert bench.tier("memory", tiers.TierGet) == [], "deleted, it is new again"
+
+
 def test_nothing_asked_and_inline_cids_are_answered_at_once() -> None:
     bench = Bench()
     assert bench.answers(bench.tell(get())) == [blocks.BlocksEnd()]
     inline = Block(INLINE, b"inline")
     assert bench.answers(bench.tell(get(INLINE))) == [blocks.BlocksFound((inline,)), blocks.BlocksEnd()]
     request = bench.tell(get(A.cid, INLINE, A.cid))
-    bench.read(memory=(A,))
+    bench.read(disk=(A,))
     assert bench.answers(request) == [blocks.BlocksFound((inline,)), blocks.BlocksFound((A,)), blocks.BlocksEnd()]
     assert bench.wanted() == []
 
@@ -128,6 +149,7 @@ def test_without_fetching_what_is_not_here_is_missing() -> None:
 
 def test_a_dead_memory_is_passed_over_and_a_failing_disk_is_told() -> None:
     bench = Bench()
+    bench.warm(A)
     request = bench.tell(get(A.cid, fetch=False))
     (said,) = bench.tier("memory", tiers.TierGet)
     said.answer(Failed("TierGet", "Unavailable", "memory ended"))
@@ -249,6 +271,7 @@ def test_a_large_block_is_not_kept_in_a_small_memory() -> None:
     bench = Bench()
     bench.ctx.policy = LEECHER
     large = block(9, 2 * 1024 * 1024)
+    bench.warm(large, A)
     bench.tell(blocks.BlocksFetched("p", (large, A)))
     bench.store()
     (kept,) = bench.tier("memory", tiers.TierPut)
