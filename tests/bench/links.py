@@ -2,8 +2,8 @@
 
 Between the holder and the fetcher, who are new for every turn, is a link proxy (``tests/support/link_proxy``): a
 process of its own that gives every byte half a round trip of delay.  Its loss is an EMULATION, the same for everybody:
-see ``link_proxy_schedule``.  ``tcp`` is what the link itself carries.  A transfer whose bytes did not all pass through
-the proxy is a failure.
+see ``link_proxy_schedule``; over a link that loses, the file is small.  ``tcp`` is what the link itself carries.  A
+transfer whose bytes did not all pass through the proxy is a failure.
 """
 
 import argparse
@@ -29,12 +29,18 @@ SHAPE: Final = Shape(
     columns=(*in_seconds("median s", "seconds"), Column("MiB/s", "mib_per_s", show="{:.2f}".format), *PEAKS),
     compared={"seconds": ""},
 )
-QUICK: Final = ("--size", "2MiB", "--runs", "1", "--rtt", "20", "--loss", "0,0.5", "--contestants", "shoal,tcp")
+QUICK: Final = (
+    *("--size", "2MiB", "--lossy-size", "1MiB", "--runs", "1"),
+    *("--rtt", "20", "--loss", "0,0.5", "--contestants", "shoal,tcp"),
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this table."""
     parser.add_argument("--size", type=opts.size, default="100MiB", help="of the file (default %(default)s)")
+    parser.add_argument(
+        "--lossy-size", type=opts.size, default="20MiB", help="where some is lost (default %(default)s)"
+    )
     parser.add_argument("--rtt", type=numbers(1e4), default="20,68,200", help="round trips in ms (default %(default)s)")
     parser.add_argument("--loss", type=numbers(99), default="0,0.5", help="of segments, in %% (default %(default)s)")
     opts.shared(parser, "file", runs=3)
@@ -66,10 +72,12 @@ def links(rtts_ms: list[float], losses_percent: list[float], seed: int) -> dict[
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run everything; the report, ready for JSON.  ``folder`` is empty and ours."""
-    source = write_random(folder / "source.bin", options.size, options.seed)
+    whole = write_random(folder / "whole.bin", options.size, options.seed)
+    lossy = write_random(folder / "lossy.bin", options.lossy_size, options.seed)
     there = links(options.rtt, options.loss, options.seed)
 
     def attempt(who: Pairing, condition: str, place: Path) -> Figures:
+        source, size = (lossy, options.lossy_size) if there[condition].loss else (whole, options.size)
         with ExitStack() as stack:
             holder = stack.enter_context(who.holder.start(place / "holder"))
             fetcher = stack.enter_context(who.fetcher.start(place / "fetcher"))
@@ -78,16 +86,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             both = Pair(holder, fetcher)
             seconds = fetch.fetch(both, holder.hold(source), source, place / "fetched.bin", options.timeout)
             through = proxy.stats()
-            if through["down_bytes"] < options.size:
+            if through["down_bytes"] < size:
                 raise ChildFailed(f"the link carried only {through['down_bytes']} bytes: the others went around it")
-            figures = {"seconds": seconds, "mib_per_s": options.size / 1024**2 / seconds, **fetch.peaks(both)}
+            figures = {"seconds": seconds, "mib_per_s": size / 1024**2 / seconds, **fetch.peaks(both)}
             return {**figures, "losses": through["losses"]}
 
     found = conditions.alternate(list(there), options.contestants, options.runs, folder, attempt)
-    title = (
-        f"fetch of {size_text(options.size)} over a link; loss is an emulation, see tests/support/link_proxy_schedule"
-    )
-    asked = {"size_bytes": options.size, "rtt_ms": options.rtt, "loss_percent": options.loss}
+    title = f"fetch of {size_text(options.size)} over a link, of {size_text(options.lossy_size)} where some is lost"
+    title += "; loss is an emulation, see tests/support/link_proxy_schedule"
+    asked = {"size_bytes": options.size, "lossy_size_bytes": options.lossy_size}
+    asked |= {"rtt_ms": options.rtt, "loss_percent": options.loss}
     return conditions.report(title, asked, found, SHAPE)
 
 

@@ -89,7 +89,20 @@ def test_defaults_and_the_quick_case_can_be_read(table: Any) -> None:
 
 
 def test_a_file_really_passes_a_link(tmp_path: Path) -> None:
-    words = ["--size", "256KiB", "--rtt", "4", "--loss", "0,1", "--runs", "1", "--contestants", "tcp"]
+    words = [
+        "--size",
+        "256KiB",
+        "--lossy-size",
+        "100KiB",
+        "--rtt",
+        "4",
+        "--loss",
+        "0,1",
+        "--runs",
+        "1",
+        "--contestants",
+        "tcp",
+    ]
     found = links.measure(parsed(links, *words), tmp_path)
     assert {name: entry.get("failure") for name, entry in found["contestants"].items()} == {
         "4 ms: tcp": None,
