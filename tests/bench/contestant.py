@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from shoal.tests.support.processes import Child
 
@@ -36,7 +36,10 @@ class Peer(Protocol):
         """Take in a file or directory, as durable as this contestant makes it; its name from now on (a CID)."""
 
     def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
-        """Fetch what a peer holds: all bytes in the file ``out``, or with ``tree`` a new directory there."""
+        """Fetch what a peer holds: all bytes in the file ``out``, or with ``tree`` a new directory there.
+
+        A peer that is StoresOnly leaves ``out`` to ``write_out``.
+        """
 
     def put_block(self, data: bytes) -> str:
         """Hold one block; its CID, a raw CIDv1."""
@@ -49,6 +52,14 @@ class Peer(Protocol):
 
     def rss(self) -> int:
         """Resident memory now, in bytes."""
+
+
+@runtime_checkable
+class StoresOnly(Protocol):
+    """A peer whose ``fetch`` stores and writes no files; what it stored is written out to be compared, untimed."""
+
+    def write_out(self, name: str, out: Path, timeout_s: float) -> None:
+        """Write the file or directory, out of its store, as ``fetch`` of others does."""
 
 
 @dataclass(frozen=True, slots=True)

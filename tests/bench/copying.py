@@ -58,14 +58,26 @@ class CopyingPeer:
         return self.process.rss_bytes()
 
 
-def copying(name: str, spoil: Spoil = bytes, why_not: str | None = None) -> Pairing:
+class StoringPeer(CopyingPeer):
+    """One that writes files only when it is told to."""
+
+    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
+        self.tree = tree
+
+    def write_out(self, name: str, out: Path, timeout_s: float) -> None:
+        super().fetch(name, out, timeout_s, tree=self.tree)
+
+
+def copying(
+    name: str, spoil: Spoil = bytes, why_not: str | None = None, kind: type[CopyingPeer] = CopyingPeer
+) -> Pairing:
     """A pair of them under that name."""
     blocks: dict[str, bytes] = {}
 
     @contextmanager
     def start(folder: Path) -> Iterator[CopyingPeer]:
         with Child.start(["cat"], name=name) as child:
-            yield CopyingPeer(child, blocks, spoil)
+            yield kind(child, blocks, spoil)
 
     contestant = Contestant(name, f"copies, as {name}", start, ALL_WORK, lambda: why_not)
     return Pairing(contestant, contestant)

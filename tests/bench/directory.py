@@ -6,7 +6,6 @@ store, packing and writing the files.  shoal's client unpacks a tar in Python; K
 
 import argparse
 import random
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +13,10 @@ from shoal.storage.ipld.profile import UNIXFS_V0_2015
 from shoal.tests.bench import options as opts
 from shoal.tests.bench import report
 from shoal.tests.bench.contestant import Pair, Pairing, pair
-from shoal.tests.bench.fetch import peaks
+from shoal.tests.bench.fetch import peaks, timed, written
 from shoal.tests.bench.numbers import size_text
 from shoal.tests.bench.report import PEAKS, Column, Shape, in_seconds
-from shoal.tests.bench.runs import Figures, alternate, settle
+from shoal.tests.bench.runs import Figures, alternate
 from shoal.tests.support.processes import ChildFailed
 
 SHAPE: Final = Shape(
@@ -74,10 +73,8 @@ def write_tree(folder: Path, files: int, size: int, seed: int) -> None:
 
 def fetch(both: Pair, name: str, source: Path, out: Path, timeout_s: float) -> float:
     """Fetch a directory and compare it with what was held; the seconds that the fetch took."""
-    settle()
-    begun = time.perf_counter()
-    both.fetcher.fetch(name, out, timeout_s, tree=True)
-    seconds = time.perf_counter() - begun
+    seconds = timed(both, name, out, timeout_s, tree=True)
+    written(both, name, out, timeout_s)
     if contents(source) != contents(out):
         raise ChildFailed("the directory that was fetched is not the one that was held")
     return seconds

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from shoal.tests.bench import options as opts
 from shoal.tests.bench import report
-from shoal.tests.bench.contestant import Pair, Pairing, pair
+from shoal.tests.bench.contestant import Pair, Pairing, StoresOnly, pair
 from shoal.tests.bench.numbers import size_text
 from shoal.tests.bench.report import PEAKS, Column, Shape, in_seconds
 from shoal.tests.bench.runs import Figures, alternate, settle, write_random
@@ -48,13 +48,30 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def fetch(both: Pair, name: str, source: Path, out: Path, timeout_s: float) -> float:
     """Fetch a file and compare it with what was held; the seconds that the fetch took."""
+    seconds = timed(both, name, out, timeout_s)
+    compare(both, name, source, out, timeout_s)
+    return seconds
+
+
+def timed(both: Pair, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> float:
+    """Fetch a file or directory; the seconds that it took."""
     settle()
     begun = time.perf_counter()
-    both.fetcher.fetch(name, out, timeout_s)
-    seconds = time.perf_counter() - begun
+    both.fetcher.fetch(name, out, timeout_s, tree=tree)
+    return time.perf_counter() - begun
+
+
+def compare(both: Pair, name: str, source: Path, out: Path, timeout_s: float) -> None:
+    """Raise ChildFailed unless the file that was fetched is the one that was held."""
+    written(both, name, out, timeout_s)
     if not filecmp.cmp(source, out, shallow=False):
         raise ChildFailed("the bytes that were fetched are not those that were held")
-    return seconds
+
+
+def written(both: Pair, name: str, out: Path, timeout_s: float) -> None:
+    """See to it that what was fetched is at ``out``."""
+    if isinstance(both.fetcher, StoresOnly):
+        both.fetcher.write_out(name, out, timeout_s)
 
 
 def peaks(both: Pair) -> Figures:

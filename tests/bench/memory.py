@@ -16,7 +16,7 @@ from typing import Any, Final
 from shoal.tests.bench import options as opts
 from shoal.tests.bench import plot, report
 from shoal.tests.bench.contestant import Pair, Pairing, pair
-from shoal.tests.bench.fetch import fetch, peaks
+from shoal.tests.bench.fetch import compare, peaks, timed
 from shoal.tests.bench.numbers import size_text
 from shoal.tests.bench.report import PEAKS, Column, Shape
 from shoal.tests.bench.runs import Figures, alternate, write_random
@@ -58,10 +58,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             name = both.holder.hold(source)
             before = both.fetcher.rss()
             with sampled(both) as samples:
-                seconds = fetch(both, name, source, place / "fetched.bin", options.timeout)
+                seconds = timed(both, name, place / "fetched.bin", options.timeout)
             curves[who.name].append(samples)
             ends = {"fetcher_before_bytes": before, "fetcher_after_bytes": both.fetcher.rss()}
-            return {"seconds": seconds, **peaks(both), **ends}
+            figures = {"seconds": seconds, **peaks(both), **ends}
+            compare(both, name, source, place / "fetched.bin", options.timeout)
+            return figures
 
     results = alternate(options.contestants, options.runs, folder, attempt)
     title = f"memory through a fetch of {size_text(options.size)}"

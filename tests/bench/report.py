@@ -11,7 +11,7 @@ from shoal.tests.bench.numbers import Spread, size_text, speed_ratio, spread_tex
 from shoal.tests.bench.runs import Result
 from shoal.tests.bench.table import render
 
-YARDSTICKS: Final = ("kubo", "py-libp2p")  # ratios are told against these
+YARDSTICKS: Final = ("kubo", "kubo-pin", "py-libp2p")  # ratios are told against these
 
 MEANING: Final = "x kubo: how many times {better} as kubo in the same run; median of the runs (lowest-highest)"
 

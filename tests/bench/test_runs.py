@@ -73,7 +73,7 @@ def test_the_file_follows_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_the_registry_has_pairs_of_a_kind_and_mixed_ones() -> None:
-    assert list(PAIRINGS) == ["shoal", "kubo", "py-libp2p", "tcp", "kubo->shoal", "shoal->kubo"]
+    assert list(PAIRINGS) == ["shoal", "kubo", "kubo-pin", "py-libp2p", "tcp", "kubo->shoal", "shoal->kubo"]
     assert all(each.name == name for name, each in PAIRINGS.items())
     assert list(opts.who_can("node", mixed=False)) == ["shoal", "kubo"]
     assert "tcp" not in opts.who_can("block")

@@ -10,7 +10,7 @@ import pytest
 from shoal.tests.bench import __main__ as bench
 from shoal.tests.bench import add, blocks, directory, fetch, latency, memory, start, tables
 from shoal.tests.bench.contestant import Pairing
-from shoal.tests.bench.copying import copying
+from shoal.tests.bench.copying import StoringPeer, copying
 from shoal.tests.support.processes import ChildFailed
 
 
@@ -43,6 +43,16 @@ def test_fetch(tmp_path: Path, contestants: list[Pairing]) -> None:
     check(found, fetch.text(found))
     assert "not those that were held" in found["contestants"]["liar"]["failure"]
     assert [path.name for path in tmp_path.iterdir()] == ["source.bin"], "every run's folder is gone"
+
+
+def test_who_only_stores_is_compared_too(tmp_path: Path) -> None:
+    for number, (table, fault) in enumerate(((fetch, "not those that were held"), (directory, "not the one"))):
+        honest = copying("kubo", kind=StoringPeer)
+        liar = copying("liar", lambda data: data[:-1], kind=StoringPeer)
+        (tmp_path / str(number)).mkdir()
+        found = table.measure(options([honest, liar], size=100, files=2), tmp_path / str(number))
+        assert len(found["contestants"]["kubo"]["runs"]) == 2
+        assert fault in found["contestants"]["liar"]["failure"]
 
 
 def test_latency(tmp_path: Path, contestants: list[Pairing]) -> None:

@@ -121,6 +121,10 @@ class Kubo:
         """Write the file or directory that ``cid`` names to ``path``, fetching what is not here."""
         self._call("get", timeout_s, cid=cid, path=str(path.resolve()))
 
+    def pin(self, cid: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Pin what ``cid`` names with all below it, fetching what is not here; nothing is written to files."""
+        self._call("pin", timeout_s, cid=cid)
+
     def connect(self, addr: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Dial a multiaddr that ends in ``/p2p/<peer id>``."""
         self._call("connect", timeout_s, addr=addr)

@@ -80,9 +80,15 @@ class LibKubo:
         return cid
 
     def get(self, cid: str, path: str) -> None:
+        # Each file is read into memory whole, then written: so it is done in libkubo's Download, not in Kubo.
         code = self._library.Download(self._repo, cid.encode(), path.encode())
         if code < 0:
             raise RuntimeError(f"libkubo could not get {cid}: {code}")
+
+    def pin(self, cid: str) -> None:
+        code = self._library.PinCID(self._repo, cid.encode())
+        if code < 0:
+            raise RuntimeError(f"libkubo could not pin {cid}: {code}")
 
     def connect(self, addr: str) -> None:
         code = self._library.ConnectToPeer(self._repo, addr.encode())
@@ -141,6 +147,7 @@ def answer(library: LibKubo, request: Mapping[str, Any]) -> dict[str, Any]:
     calls: dict[str, Callable[[], object]] = {
         "add": lambda: library.add(request["path"]),
         "get": lambda: library.get(request["cid"], request["path"]),
+        "pin": lambda: library.pin(request["cid"]),
         "connect": lambda: library.connect(request["addr"]),
         "peers": library.peers,
     }

@@ -33,6 +33,17 @@ def test_two_kubos_exchange_a_file_and_a_directory(kubo: KuboFactory, tmp_path: 
     assert giver.rss() > 1024 * 1024
 
 
+def test_what_is_pinned_is_here_once_its_giver_is_gone(kubo: KuboFactory, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(700_000))
+    giver, taker = kubo(), kubo()
+    cid = giver.add(tmp_path / "file")
+    taker.connect(giver.addrs[0])
+    taker.pin(cid)
+    giver.close()
+    taker.get(cid, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "file").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

