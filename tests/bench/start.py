@@ -19,6 +19,7 @@ from shoal.tests.bench.contestant import Contestant, Pairing
 from shoal.tests.bench.numbers import size_text
 from shoal.tests.bench.report import Column, Shape, in_seconds
 from shoal.tests.bench.runs import Figures, alternate, settle
+from shoal.tests.support.processes import ROOT
 
 SHAPE: Final = Shape(
     columns=(
@@ -81,10 +82,12 @@ def cpu_seconds(pid: int) -> float:
 
 def driver(runs: int) -> dict[str, Any]:
     """What the Python takes that becomes Kubo's process: seconds and bytes."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / ".links")}
     seconds, rss = [], []
     for _ in range(runs):
         begun = time.perf_counter()
-        done = subprocess.run([sys.executable, "-P", "-c", DRIVER], check=True, capture_output=True, text=True)
+        argv = [sys.executable, "-P", "-c", DRIVER]
+        done = subprocess.run(argv, env=env, check=True, capture_output=True, text=True)
         seconds.append(time.perf_counter() - begun)
         rss.append(int(done.stdout) * 1024)
     return {"seconds": report.spread_of(seconds), "rss_bytes": report.spread_of(rss)}
