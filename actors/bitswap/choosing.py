@@ -23,8 +23,11 @@ from shoal.actors.bitswap.timing import RATE_UNKNOWN
 from shoal.messages.limits import SEARCHING_WANTS_MAX, WIDE_PEERS
 
 ROUND_S: Final = 1.0  # seconds that a few peers have to say HAVE before the next few are asked
-PROBE_EVERY_S: Final = 1.0  # seconds between looks for further holders of a session
-PROBES_PER_PEER: Final = 2  # times that a peer is asked whether it has anything of a session
+PROBE_FIRST_S: Final = (
+    0.05  # seconds from a session's first search to its first look for further holders, doubled up to
+)
+PROBE_EVERY_S: Final = 1.0  # seconds between such looks
+PROBES_PER_PEER: Final = 5  # times that a peer is asked whether it has anything of a session: within 1.5 s at first
 HOLDERS_ENOUGH: Final = 4  # known holders with which a session looks for no more
 STUCK_MAX: Final = 8  # wants in a row whose holders' windows are full, after which the rest is not looked at
 SEARCHES_FIRST: Final = 4  # wants asked for widely by a new session; each answer may be a small block, from everyone
@@ -130,7 +133,8 @@ class Chooser:
                     self.probe(want, source)
         if self.now < session.probe_at:
             return
-        session.probe_at = self.now + PROBE_EVERY_S
+        session.probe_at = self.now + session.probe_wait
+        session.probe_wait = min(2 * session.probe_wait, PROBE_EVERY_S)
         strangers = [
             source
             for source in self.ranked(want)
@@ -154,7 +158,9 @@ class Chooser:
     def search(self, want: Want, *, narrow: bool = True) -> None:
         """Ask the next few: the first for the block (``narrow``), the others whether they have it."""
         session = want.home
-        session.probe_at = max(session.probe_at, self.now + PROBE_EVERY_S)
+        if not session.probe_wait:
+            session.probe_wait = PROBE_FIRST_S
+        session.probe_at = max(session.probe_at, self.now + session.probe_wait)
         session.in_vain = session.in_vain or bool(want.tried)
         rows = self.ranked(want)[: WIDE_PEERS.value]
         asked = False

@@ -233,6 +233,10 @@ class Seeker:
             if want is not None or cid in self.recent:
                 self.stats.duplicates += 1
                 self.stats.duplicate_data += size
+                # Small enough to be the answer to a want-have: no use any more, but a holder of this content.
+                session = self.sessions.get(self.recent.get(cid, -1))
+                if session is not None and source is not None:
+                    session.has(peer)
             else:
                 self.stats.unasked += 1
             return False

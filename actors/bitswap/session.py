@@ -96,7 +96,8 @@ class Session:
     exhausted: dict[CID, None] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     probed: dict[str, int] = field(default_factory=dict)  # peer -> times asked whether it has anything of this
-    probe_at: float = 0.0
+    probe_at: float = 0.0  # seconds; next look for further holders
+    probe_wait: float = 0.0  # seconds from one to the next; 0: none has been needed
     in_vain: bool = False  # the first peers asked had nothing of it
     rebroadcast_at: float = 0.0  # 0: none is due
     rebroadcasts: int = 0  # in a row without a block

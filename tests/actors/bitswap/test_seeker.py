@@ -1,11 +1,12 @@
 """The seeker's promises one by one: whom it asks, what it remembers, what it says about it."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
 from shoal.actors.bitswap import overdue
-from shoal.actors.bitswap.choosing import SEARCHES_FIRST
+from shoal.actors.bitswap.choosing import PROBES_PER_PEER, SEARCHES_FIRST
 from shoal.actors.bitswap.explain import NO_OTHER_SOURCE
 from shoal.actors.bitswap.seeker import SESSION_KEPT_S, STORE_S, Seeker
 from shoal.actors.bitswap.wire import WireWant
@@ -88,6 +89,39 @@ def test_a_session_asks_the_peer_that_had_its_blocks_and_leaves_strangers_alone(
     hand.sent()
     hand.seek(*CIDS[1:4])
     assert sorted(blocks_asked(hand.sent())) == [("p5", cid) for cid in sorted(CIDS[1:4])]
+
+
+def test_further_holders_are_looked_for_at_once_and_then_ever_less_often():
+    hand = Hand("a", "b")
+    hand.seek(CIDS[0])
+    ((first, _),) = blocks_asked(hand.sent())
+    other = "b" if first == "a" else "a"
+    hand.seeker.block(first, CIDS[0], 5000, hand.now)
+    hand.seeker.stored(CIDS[0], hand.now)
+    hand.wait(0.3)
+    began, probed = hand.now, []
+    for cid in CIDS[1:200]:
+        hand.now += 0.02
+        hand.seek(cid)
+        probed += [hand.now - began for want in hand.sent().get(other, ()) if not want.block]
+        hand.seeker.block(first, cid, 5000, hand.now)
+        hand.seeker.stored(cid, hand.now)
+    assert len(probed) == PROBES_PER_PEER
+    assert probed[0] < 0.1
+    gaps = [after - before for before, after in pairwise(probed)]
+    assert gaps == sorted(gaps)
+
+
+def test_a_block_that_came_second_shows_who_else_holds_the_content():
+    hand = Hand("a", "b", "c")
+    hand.seek(CIDS[0])
+    ((first, _),) = blocks_asked(hand.sent())
+    other = "b" if first == "a" else "a"
+    assert hand.seeker.block(first, CIDS[0], 100, hand.now)
+    assert not hand.seeker.block(other, CIDS[0], 100, hand.now)
+    hand.seeker.stored(CIDS[0], hand.now)
+    hand.seek(*CIDS[1:9])
+    assert {peer for peer, _ in blocks_asked(hand.sent())} == {first, other}
 
 
 def test_no_more_is_asked_of_a_peer_than_its_window_nor_of_all_than_the_budget():
