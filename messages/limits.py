@@ -204,6 +204,8 @@ OUTSTANDING_BYTES_ALL: Final = Limit(64 * MIB, "bytes", "being sent to all peers
 SERVE_BATCH_BYTES: Final = Limit(
     1 * MIB, "bytes", "of blocks in one message, or one block", "measured: docs/performance.md"
 )
+EAGER_BLOCKS_MAX: Final = Limit(8, "blocks", "read for a peer without a look at their sizes first", "latency")
+EAGER_READS_MAX: Final = Limit(4, "reads", "of that kind at one time: 64 MiB at most, mostly 1", "memory")
 SERVE_READS_MAX: Final = Limit(32, "reads", "of blocks for peers that wait for the store", "design 4")
 SERVE_BLOCKS_MAX: Final = Limit(32, "blocks", "of one read for a peer: what the disk tier reads at once", "design 5")
 SESSIONS_MAX: Final = Limit(1024, "sessions", "remembered; the longest unused one without wants goes first", "design 4")

@@ -151,7 +151,7 @@ class Ledger:
             partner = self.partners[peer]
             if not partner.looking and partner.look_after <= now:
                 partner.looking = True
-                asked.append(Lookup(partner, tuple(partner.to_look)))
+                asked.append(Lookup(partner, tuple(partner.to_look), partner.is_eager()))
                 partner.to_look.clear()
                 del self._look[peer]
         return asked

@@ -21,7 +21,7 @@ from typing import Final
 
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.cid import CID
-from shoal.messages.limits import INLINE_BLOCK_MAX, SERVE_BATCH_BYTES, SERVE_BLOCKS_MAX
+from shoal.messages.limits import EAGER_BLOCKS_MAX, INLINE_BLOCK_MAX, SERVE_BATCH_BYTES, SERVE_BLOCKS_MAX
 
 PRESENCE_COST: Final = 64  # bytes charged for a HAVE or DONT_HAVE: a CID and its headers
 QUEUE_SLACK: Final = 64  # stale entries that the queue may hold beyond twice its wants before it is rebuilt
@@ -103,10 +103,11 @@ class Work:
 
 @dataclass(slots=True, eq=False)
 class Lookup:
-    """What the store is being asked for one peer."""
+    """What the store is being asked for one peer.  ``eager``: few, and wanted as blocks: to be read at once."""
 
     partner: Partner
     cids: tuple[CID, ...]
+    eager: bool = False
 
 
 class Partner:
@@ -136,6 +137,13 @@ class Partner:
     def idle(self) -> bool:
         """Whether nothing is left that this row is needed for."""
         return not (self.wants or self.overflow or self.denials or self.frames or self.outstanding)
+
+    def is_eager(self) -> bool:
+        """Whether it waits for just these few blocks, so that a look and then a read would be one trip too many."""
+        if len(self.to_look) > EAGER_BLOCKS_MAX.value or self.outstanding or not self.kept:
+            return False
+        rows = [self.wants.get(cid) for cid in self.to_look]
+        return all(row is not None and row.block for row in rows)
 
     def enqueue(self, want: PeerWant) -> None:
         """The want can be answered."""

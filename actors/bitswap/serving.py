@@ -15,8 +15,9 @@ from shoal.actors.bitswap.streams import Streams
 from shoal.messages import blocks, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
+from shoal.messages.cid import CID
 from shoal.messages.envelope import peer_origin
-from shoal.messages.limits import SERVE_READS_MAX
+from shoal.messages.limits import EAGER_READS_MAX, SERVE_READS_MAX
 from shoal.messages.replies import Refused
 
 STORE_TIMEOUT_S: Final = 20.0  # seconds for the store to answer; it repeats over its own restarts
@@ -33,6 +34,9 @@ class Serving:
         self.handled = handled  # called after each answer of the store: have everything pumped
         self.ledger = Ledger()
         self.paused_until = -math.inf
+        self.at_hand: dict[CID, Block] = {}  # read by eager lookups since the last pump, which sends them
+        self._eager = 0  # eager lookups of which something is on its way or at hand
+        self._eager_done = 0  # of them, those that have been answered
 
     def receive(self, peer: str, message: wire.WireMessage) -> None:
         """Book the wants in a message."""
@@ -53,10 +57,16 @@ class Serving:
             if work is None:
                 break
             self._serve(work)
+        self.at_hand.clear()
+        self._eager -= self._eager_done
+        self._eager_done = 0
         for demand in self.ledger.demand.take():
             self.ctx.send(demand, origin=peer_origin(demand.peer), deadline=math.inf)
 
     def _look_up(self, lookup: Lookup) -> None:
+        if lookup.eager and self._eager < EAGER_READS_MAX.value:
+            self._read_at_once(lookup)
+            return
         origin = peer_origin(lookup.partner.peer)
 
         def answered(reply: Message) -> None:
@@ -70,10 +80,31 @@ class Serving:
         message = blocks.HasBlocks(lookup.cids)
         self.ctx.request(message, answered, origin=origin, deadline=math.inf, timeout_s=STORE_TIMEOUT_S)
 
+    def _read_at_once(self, lookup: Lookup) -> None:
+        """Read instead of looking: for a peer that waits for a block or two a trip to the disk is half its latency."""
+        peer = lookup.partner.peer
+        self._eager += 1
+
+        def answered(reply: Message) -> None:
+            now = self.ctx.now()
+            self._eager_done += 1
+            if isinstance(reply, blocks.BlocksServed):
+                read = {block.cid: block for block in reply.blocks}
+                self.at_hand |= read
+                self.ledger.located(lookup, [len(read[cid]) if cid in read else -1 for cid in lookup.cids], now)
+            else:
+                self.ledger.lookup_failed(lookup, now)
+                if isinstance(reply, Refused):
+                    self.ledger.stop_serving(now)
+            self.handled()
+
+        message = blocks.ServeBlocks(peer, lookup.cids)
+        self.ctx.request(message, answered, origin=peer_origin(peer), deadline=math.inf, timeout_s=STORE_TIMEOUT_S)
+
     def _serve(self, work: Work) -> None:
         cids = work.cids
-        if not cids:
-            self._send(work, ())
+        if all(cid in self.at_hand for cid in cids):
+            self._send(work, tuple(self.at_hand[cid] for cid in cids))
             return
 
         def answered(reply: Message) -> None:

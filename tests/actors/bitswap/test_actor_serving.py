@@ -5,11 +5,13 @@ import pytest
 from shoal.actors.bitswap import wire
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages import blocks, lifecycle, transport, wants
-from shoal.messages.limits import KIB
+from shoal.messages.limits import EAGER_BLOCKS_MAX, EAGER_READS_MAX, KIB
 from shoal.messages.policy import LEECHER
 from shoal.messages.replies import Failed, Overloaded, Refused
 from shoal.tests.support.bitswap import block
 from shoal.tests.support.bitswap_bench import A, B, Bench
+
+C = block(3, 5000)
 
 
 def test_a_wanted_block_is_read_and_sent():
@@ -121,19 +123,69 @@ def test_refused_by_the_store_serves_nothing():
 def test_a_store_that_cannot_answer_is_asked_again(answer):
     bench = Bench()
     bench.connect("p")
-    bench.receive("p", wants=[WireWant(A.cid)])
+    many = [block(n) for n in range(EAGER_BLOCKS_MAX.value + 1)]
+    bench.receive("p", wants=[WireWant(each.cid) for each in many])
     (said,) = bench.ctx.take_said(blocks.HasBlocks)
     said.answer(answer)
     assert not bench.ctx.take_said(blocks.HasBlocks), "not at once"
     bench.ctx.advance(1)
-    bench.store_answers(A)
+    bench.store_answers(*many)
     bench.open()
     (read,) = bench.ctx.take_said(blocks.ServeBlocks)
     read.answer(answer)
     assert not bench.ctx.take_said(blocks.ServeBlocks), "not at once"
     bench.ctx.advance(1)
-    bench.store_answers(A)
-    assert [len(message.blocks) for _, message in bench.frames()] == [1]
+    bench.store_answers(*many)
+    assert [len(message.blocks) for _, message in bench.frames()] == [len(many)]
+
+
+def connected(bench: Bench) -> None:
+    """A peer that has had a block, over a stream that is open."""
+    bench.connect("p")
+    bench.receive("p", wants=[WireWant(B.cid)])
+    bench.store_answers(B)
+    bench.open()
+    bench.store_answers(B)
+    (sent,) = bench.ctx.take_said(transport.SendFrame)
+    bench.tell(transport.FrameSent("p", bench.streams["p"], sum(map(len, sent.message.parts))))
+
+
+def test_one_block_is_read_without_a_look_first():
+    bench = Bench()
+    connected(bench)
+    bench.receive("p", wants=[WireWant(A.cid), WireWant(C.cid, 1, True, False, True)])
+    assert not bench.ctx.take_said(blocks.HasBlocks)
+    (read,) = bench.ctx.take_said(blocks.ServeBlocks)
+    read.answer(blocks.BlocksServed("p", (A,), (C.cid,)))
+    ((_, message),) = bench.frames()
+    assert [bytes(data) for _, data in message.blocks] == [bytes(A.data)]
+    assert message.presences == ((C.cid, False),)
+    assert not bench.ctx.take_said(blocks.ServeBlocks), "it was at hand"
+    assert not bench.actor.serving.at_hand
+
+
+@pytest.mark.parametrize("answer", [Overloaded("x", "placement"), Failed("x", "Unavailable", "restarting")])
+def test_a_read_at_once_that_fails_is_made_again_and_a_refusal_ends_it(answer):
+    bench = Bench()
+    connected(bench)
+    bench.receive("p", wants=[WireWant(A.cid)])
+    (read,) = bench.ctx.take_said(blocks.ServeBlocks)
+    read.answer(answer)
+    bench.ctx.advance(1)
+    (read,) = bench.ctx.take_said(blocks.ServeBlocks)
+    read.answer(Refused("ServeBlocks", "a leecher"))
+    bench.ctx.advance(5)
+    assert not bench.ctx.take_said(blocks.ServeBlocks)
+    assert not bench.frames()
+
+
+def test_few_reads_at_once_are_on_their_way_at_one_time():
+    bench = Bench()
+    for n in range(10):
+        bench.connect(f"p{n}")
+        bench.receive(f"p{n}", wants=[WireWant(block(n).cid)])
+    assert len(bench.ctx.take_said(blocks.ServeBlocks)) == EAGER_READS_MAX.value
+    assert len(bench.ctx.take_said(blocks.HasBlocks)) == 10 - EAGER_READS_MAX.value
 
 
 def test_a_stream_that_breaks_with_blocks_on_it_is_made_good():
