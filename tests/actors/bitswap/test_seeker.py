@@ -108,8 +108,7 @@ def test_further_holders_are_looked_for_at_once_and_then_ever_less_often():
         hand.seeker.stored(cid, hand.now)
     assert len(probed) == PROBES_PER_PEER
     assert probed[0] < 0.1
-    gaps = [after - before for before, after in pairwise(probed)]
-    assert gaps == sorted(gaps)
+    assert [*pairwise(probed)] == sorted(pairwise(probed), key=lambda pair: pair[1] - pair[0])
 
 
 def test_a_block_that_came_second_shows_who_else_holds_the_content():
