@@ -279,15 +279,15 @@ class Ledger:
         self._settle(partner, now)
         return given, presences, partner.queued_bytes
 
-    def queued(self, work: Work, sizes: Sequence[int], blocks: Sequence[Block]) -> None:
+    def queued(self, work: Work, sizes: Sequence[int], blocks: Sequence[Block], now: float) -> None:
         """The message went out as frames of these sizes; without any, its answers count as given."""
         partner = work.partner
         if self.partners.get(work.peer) is not partner:
             return
         data = sum(len(block) for block in blocks)
         for size in sizes[:-1]:
-            partner.frames.append(Frame(size, 0, (), 0, 0))
-        frame = Frame(sizes[-1] if sizes else 0, work.cost, tuple(work.answers), data, len(blocks))
+            partner.frames.append(Frame(size, 0, (), 0, 0, now))
+        frame = Frame(sizes[-1] if sizes else 0, work.cost, tuple(work.answers), data, len(blocks), now)
         if sizes:
             partner.frames.append(frame)
         else:
@@ -310,13 +310,8 @@ class Ledger:
         partner = self.partners.get(peer)
         if partner is None:
             return
-        partner.written += size
-        while partner.frames and partner.written >= partner.frames[0].size:
-            frame = partner.frames.popleft()
-            partner.written -= frame.size
+        for frame in partner.wrote(size, now):
             self._finish(partner, frame)
-        if not partner.frames:
-            partner.written = 0
         self._settle(partner, now)
 
     def stream_lost(self, peer: str, now: float) -> None:

@@ -15,15 +15,22 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.cid import CID
-from shoal.messages.limits import EAGER_BLOCKS_MAX, INLINE_BLOCK_MAX, SERVE_BATCH_BYTES, SERVE_BLOCKS_MAX
+from shoal.messages.limits import EAGER_BLOCKS_MAX, INLINE_BLOCK_MAX, KIB, SERVE_BATCH_BYTES, SERVE_BLOCKS_MAX
 
 PRESENCE_COST: Final = 64  # bytes charged for a HAVE or DONT_HAVE: a CID and its headers
+BATCH_FIRST: Final = (
+    256 * KIB
+)  # bytes of blocks in a message to a peer whose link is not known; doubled up to the limit
+BATCH_MIN: Final = 64 * KIB  # bytes; a larger block goes alone
+QUICK_S: Final = 0.25  # seconds for a message to be written, up to which the next may be twice as large
+SLOW_S: Final = 0.5  # seconds from which on it is half as large
 QUEUE_SLACK: Final = 64  # stale entries that the queue may hold beyond twice its wants before it is rebuilt
 
 
@@ -78,6 +85,7 @@ class Frame:
     answers: tuple[Answer, ...]
     data_bytes: int
     blocks: int
+    at: float = 0.0  # seconds; when it was handed to the transport
 
 
 @dataclass(slots=True, eq=False)
@@ -125,6 +133,7 @@ class Partner:
         self.frames: deque[Frame] = deque()
         self.written = 0  # bytes written of the oldest frame
         self.outstanding = 0  # bytes of credit held by work and frames
+        self.batch = BATCH_FIRST  # bytes of blocks that one message may hold now
         self.waiting_since = now  # seconds; since when it has had work without being served
         self.queued_bytes = 0
         self._queue: list[tuple[int, int, PeerWant]] = []  # (-priority, turn, want), stale entries included
@@ -180,11 +189,7 @@ class Partner:
             cost = want.size if by_block else PRESENCE_COST
             if work.cost and work.cost + cost > room:
                 break
-            if (
-                by_block
-                and work.blocks
-                and (data + cost > SERVE_BATCH_BYTES.value or work.blocks >= SERVE_BLOCKS_MAX.value)
-            ):
+            if by_block and work.blocks and (data + cost > self.batch or work.blocks >= SERVE_BLOCKS_MAX.value):
                 break
             heapq.heappop(self._queue)
             self.unqueue(want, State.SENDING)
@@ -195,6 +200,24 @@ class Partner:
             data += cost if by_block else 0
         self.outstanding += work.cost
         return work
+
+    def wrote(self, size: int, now: float) -> Iterator[Frame]:
+        """The transport has written ``size`` bytes of the frames, in order; those that are whole now."""
+        self.written += size
+        while self.frames and self.written >= self.frames[0].size:
+            frame = self.frames.popleft()
+            self.written -= frame.size
+            self._pace(now - frame.at)
+            yield frame
+        if not self.frames:
+            self.written = 0
+
+    def _pace(self, seconds: float) -> None:
+        """Fill messages as far as the link is quick: over a slow one a peer waits for a whole message, and gives up."""
+        if seconds <= QUICK_S:
+            self.batch = min(2 * self.batch, SERVE_BATCH_BYTES.value)
+        elif seconds > SLOW_S:
+            self.batch = max(self.batch // 2, BATCH_MIN)
 
     def _first(self) -> PeerWant | None:
         while self._queue:

@@ -132,7 +132,7 @@ class Serving:
             return
         messages = wire.encode(link.protocol, blocks=given, presences=presences, pending_bytes=pending)
         sizes = self.streams.send(link, messages, ledgers=True)
-        self.ledger.queued(work, sizes, given)
+        self.ledger.queued(work, sizes, given, now)
         link.blocks_sent += len(given)
         link.bytes_sent += sum(len(block) for block in given)
 

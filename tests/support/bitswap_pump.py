@@ -163,7 +163,7 @@ class Pump:
                 b"".join(parts)
                 for parts in wire.encode(protocol, blocks=given, presences=presences, pending_bytes=pending)
             ]
-            peer.ledger.queued(work, [len(frame) for frame in frames], given)
+            peer.ledger.queued(work, [len(frame) for frame in frames], given, self.now)
             for frame in frames:
                 self._transmit(peer.name, work.peer, frame, len(frame))
 

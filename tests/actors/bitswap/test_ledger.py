@@ -45,7 +45,7 @@ class Store:
         given, presences, _ = self.ledger.filled(work, read, now)
         if given or presences:
             size = sum(map(len, given)) + 100
-            self.ledger.queued(work, [size], given)
+            self.ledger.queued(work, [size], given, now)
             self.frames.append((work.peer, size))
         return work.peer, [each.cid for each in given], presences
 
@@ -176,6 +176,26 @@ def test_blocks_share_a_message_up_to_a_number_and_a_size():
     weights = [sum(sizes[cid] for cid in given) for given in batches]
     assert MIB // 2 < max(weights) <= SERVE_BATCH_BYTES.value
     assert len(batches) <= 4 + 2
+
+
+def test_messages_are_filled_as_far_as_the_link_is_quick():
+    store = Store(*(block(n, 256 * KIB) for n in range(200)))
+    store.say("p", *(want(each) for each in store.blocks))
+
+    def sizes(count: int, seconds: float) -> list[int]:
+        found = []
+        for _ in range(count):
+            work = store.serve(now[0])
+            assert work is not None
+            found.append(len(work[1]))
+            now[0] += seconds
+            store.written(now[0])
+        return found
+
+    now = [0.0]
+    assert sizes(4, 0.1) == [1, 2, 4, 4]
+    assert sizes(5, 1.0) == [4, 2, 1, 1, 1]
+    assert sizes(3, 0.3) == [1, 1, 1], "neither quick nor slow"
 
 
 def test_a_block_larger_than_a_batch_goes_alone():

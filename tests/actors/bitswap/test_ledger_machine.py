@@ -153,7 +153,7 @@ class LedgerMachine(sf.RuleBasedStateMachine):
         answers = {each.cid: (True, mine[each.cid][1]) for each in given}
         answers.update({cid: (False, mine[cid][1]) for cid, have in presences if have})
         size = 50 + sum(len(each) for each in given)
-        self.ledger.queued(work, [size], given)
+        self.ledger.queued(work, [size], given, self.now)
         self.frames[work.peer].append((size, answers))
 
     @sf.rule(seconds=st.floats(0, 3))

@@ -187,9 +187,10 @@ def test_a_peer_that_connects_later_is_asked_at_once():
     assert pump.run(5, pump.done("a")) - began < 0.2
 
 
-def test_a_slow_link_gets_each_block_once():
+@pytest.mark.parametrize(("count", "size"), [(12, MIB), (48, 256 * KIB), (3000, 1000)])
+def test_a_slow_link_gets_each_block_once(count, size):
     """1 MiB at 100 KiB/s takes longer than any first timeout; once measured, nothing is asked for twice."""
-    blocks = file_of(12, MIB)
+    blocks = file_of(count, size)
     pump = pair(blocks, rate=100.0 * KIB)
     pump.fetch("a", [each.cid for each in blocks], ahead=8)
     pump.run(400, pump.done("a"))
