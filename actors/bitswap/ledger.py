@@ -21,7 +21,7 @@ from collections.abc import Container, Sequence
 from typing import Final
 
 from shoal.actors.bitswap.demand import Demand
-from shoal.actors.bitswap.partner import Frame, Lookup, Partner, PeerWant, State, Work, wanted
+from shoal.actors.bitswap.partner import BATCH_FIRST, Frame, Lookup, Partner, PeerWant, State, Work, wanted
 from shoal.actors.bitswap.turns import Turns
 from shoal.actors.bitswap.victims import Victims
 from shoal.actors.bitswap.wire import WireWant
@@ -50,6 +50,7 @@ class Ledger:
         self.bytes_sent = 0
         self._look: dict[str, None] = {}  # peers with CIDs to look up
         self.turns = Turns()
+        self._batches: dict[str, int] = {}  # of connected peers that have no row now: how far their messages are filled
 
     # --- what peers say ------------------------------------------------------------------------------
 
@@ -63,7 +64,7 @@ class Ledger:
         if partner is None:
             if not any(not want.cancel for want in wants):
                 return
-            partner = self.partners[peer] = Partner(peer, now)
+            partner = self.partners[peer] = Partner(peer, now, self._batches.pop(peer, BATCH_FIRST))
         partner.kept = keep
         if full:
             listed = {want.cid for want in wants if not want.cancel}
@@ -119,6 +120,7 @@ class Ledger:
 
     def disconnected(self, peer: str) -> None:
         """Forget everything about a peer."""
+        self._batches.pop(peer, None)
         partner = self.partners.pop(peer, None)
         if partner is None:
             return
@@ -393,3 +395,5 @@ class Ledger:
         if partner.idle() and self.partners.get(peer) is partner:
             del self.partners[peer]
             self._look.pop(peer, None)
+            if partner.batch != BATCH_FIRST:
+                self._batches[peer] = partner.batch

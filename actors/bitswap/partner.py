@@ -121,7 +121,7 @@ class Lookup:
 class Partner:
     """A peer that wants something, or is being sent something."""
 
-    def __init__(self, peer: str, now: float) -> None:
+    def __init__(self, peer: str, now: float, batch: int = BATCH_FIRST) -> None:
         self.peer = peer
         self.kept = True  # its wants are kept: there was room among the peers served
         self.wants: dict[CID, PeerWant] = {}
@@ -133,7 +133,7 @@ class Partner:
         self.frames: deque[Frame] = deque()
         self.written = 0  # bytes written of the oldest frame
         self.outstanding = 0  # bytes of credit held by work and frames
-        self.batch = BATCH_FIRST  # bytes of blocks that one message may hold now
+        self.batch = batch  # bytes of blocks that one message may hold now
         self.waiting_since = now  # seconds; since when it has had work without being served
         self.queued_bytes = 0
         self._queue: list[tuple[int, int, PeerWant]] = []  # (-priority, turn, want), stale entries included

@@ -196,6 +196,13 @@ def test_messages_are_filled_as_far_as_the_link_is_quick():
     assert sizes(4, 0.1) == [1, 2, 4, 4]
     assert sizes(5, 1.0) == [4, 2, 1, 1, 1]
     assert sizes(3, 0.3) == [1, 1, 1], "neither quick nor slow"
+    assert sizes(4, 0.1) == [1, 1, 1, 2]
+    store.say("p", full=True)
+    assert not store.ledger.partners
+    store.say("p", *(want(each) for each in store.blocks))
+    assert sizes(2, 0.1) == [4, 4], "what was learnt of the link outlives the wants"
+    store.ledger.disconnected("p")
+    assert not store.ledger._batches
 
 
 def test_a_block_larger_than_a_batch_goes_alone():
