@@ -178,33 +178,6 @@ def test_blocks_share_a_message_up_to_a_number_and_a_size():
     assert len(batches) <= 4 + 2
 
 
-def test_messages_are_filled_as_far_as_the_link_is_quick():
-    store = Store(*(block(n, 256 * KIB) for n in range(200)))
-    store.say("p", *(want(each) for each in store.blocks))
-
-    def sizes(count: int, seconds: float) -> list[int]:
-        found = []
-        for _ in range(count):
-            work = store.serve(now[0])
-            assert work is not None
-            found.append(len(work[1]))
-            now[0] += seconds
-            store.written(now[0])
-        return found
-
-    now = [0.0]
-    assert sizes(4, 0.1) == [1, 2, 4, 4]
-    assert sizes(5, 1.0) == [4, 2, 1, 1, 1]
-    assert sizes(3, 0.3) == [1, 1, 1], "neither quick nor slow"
-    assert sizes(4, 0.1) == [1, 1, 1, 2]
-    store.say("p", full=True)
-    assert not store.ledger.partners
-    store.say("p", *(want(each) for each in store.blocks))
-    assert sizes(2, 0.1) == [4, 4], "what was learnt of the link outlives the wants"
-    store.ledger.disconnected("p")
-    assert not store.ledger._batches
-
-
 def test_a_block_larger_than_a_batch_goes_alone():
     store = Store(block(1, 1000), block(2, 2 * MIB - 100), block(3, 1000))
     store.say("p", *(want(each, 9 - n) for n, each in enumerate(store.blocks.values())))
