@@ -93,9 +93,7 @@ TREE_DEPTH_MAX: Final = Limit(128, "levels", "of directories in one export; one 
 WALK_SLOTS_MAX: Final = Limit(262144, "slots", "that one walk keeps open, about 200 bytes each", "fan-out bomb")
 WALK_BLOCKS_MAX: Final = Limit(1024, "blocks", "that one walk has asked for or holds", "wants per peer")
 WALK_INNER_MAX: Final = Limit(16, "blocks", "inner nodes asked for ahead of their turn, up to 2 MiB each", "read-ahead")
-WALK_GUESS_BYTES: Final = Limit(
-    256 * KIB, "bytes", "reserved at least for a block whose size a peer only claims", "Tsize"
-)
+WALK_GUESS_BYTES: Final = Limit(256 * KIB, "bytes", "reserved for a block whose size nobody says", "no Tsize")
 WALK_CLAIM_BYTES_MIN: Final = Limit(
     16 * KIB, "bytes", "reserved at least for a block of claimed size", "window of 16 MiB / WALK_BLOCKS_MAX"
 )
