@@ -23,10 +23,8 @@ from shoal.actors.bitswap.timing import RATE_UNKNOWN
 from shoal.messages.limits import SEARCHING_WANTS_MAX, WIDE_PEERS
 
 ROUND_S: Final = 1.0  # seconds that a few peers have to say HAVE before the next few are asked
-PROBE_FIRST_S: Final = (
-    0.05  # seconds from a session's first search to its first look for further holders, doubled up to
-)
-PROBE_EVERY_S: Final = 1.0  # seconds between such looks
+PROBE_FIRST_S: Final = 0.05  # seconds from a session's first search to its first look for further holders
+PROBE_EVERY_S: Final = 1.0  # seconds that the time between such looks is doubled up to
 PROBES_PER_PEER: Final = 5  # times that a peer is asked whether it has anything of a session: within 1.5 s at first
 HOLDERS_ENOUGH: Final = 4  # known holders with which a session looks for no more
 STUCK_MAX: Final = 8  # wants in a row whose holders' windows are full, after which the rest is not looked at

@@ -25,9 +25,7 @@ from shoal.messages.cid import CID
 from shoal.messages.limits import EAGER_BLOCKS_MAX, INLINE_BLOCK_MAX, KIB, SERVE_BATCH_BYTES, SERVE_BLOCKS_MAX
 
 PRESENCE_COST: Final = 64  # bytes charged for a HAVE or DONT_HAVE: a CID and its headers
-BATCH_FIRST: Final = (
-    256 * KIB
-)  # bytes of blocks in a message to a peer whose link is not known; doubled up to the limit
+BATCH_FIRST: Final = 256 * KIB  # bytes of blocks in a message over a link that is not known; doubled up to the limit
 BATCH_MIN: Final = 64 * KIB  # bytes; a larger block goes alone
 QUICK_S: Final = 0.25  # seconds for a message to be written, up to which the next may be twice as large
 SLOW_S: Final = 0.5  # seconds from which on it is half as large
