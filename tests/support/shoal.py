@@ -9,13 +9,13 @@ node's own words; the socket waits a little longer.
 import http.client
 import json
 import os
-import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self, cast
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
+from shoal.runtime.cli.download import unpack
 from shoal.tests.support.http_client import MULTIPART, multipart, part
 from shoal.tests.support.processes import ROOT, STOP_S, Child, ChildFailed
 
@@ -95,14 +95,7 @@ class Shoal:
 
     def get(self, cid: str, path: Path, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Write the file or directory that ``cid`` names to ``path``, out of the tar that the node sends."""
-        pieces = cast(IO[bytes], _Pieces(self.stream("get", cid, timeout_s=timeout_s)))
-        with tarfile.open(fileobj=pieces, mode="r|") as archive:
-            for member in archive:
-                root, _, below = member.name.partition("/")
-                if root != cid:
-                    raise ShoalFailed(f"the tar of {cid} has {member.name!r} outside of its root")
-                member.name = f"{path.name}/{below}" if below else path.name
-                archive.extract(member, path.parent, filter="data")
+        unpack(self.stream("get", cid, timeout_s=timeout_s), str(path), False, lambda _: None)
 
     # --- peers and figures -----------------------------------------------------------------------
     def connect(self, addr: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
@@ -206,21 +199,6 @@ class Shoal:
 
     def _failed(self, command: str, text: str) -> ShoalFailed:
         return ShoalFailed(f"{command}: {text}{self._child.error_text()}")
-
-
-class _Pieces:
-    """As much of a file as ``tarfile`` reads a stream by."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._held = bytearray()
-
-    def read(self, size: int) -> bytes:
-        while len(self._held) < size and (piece := next(self._pieces, None)) is not None:
-            self._held += piece
-        taken = bytes(self._held[:size])
-        del self._held[:size]
-        return taken
 
 
 def tree_parts(path: Path) -> Iterator[Iterator[bytes]]:
