@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             per_s = options.files / seconds
             return {"seconds": seconds, "files_per_s": per_s, "again_seconds": again, **peaks(both)}
 
-    results = alternate(options.contestants, options.runs, folder, attempt)
+    results = alternate(options.contestants, options.runs, folder, attempt, keep=True)
     sharded = options.files * LINK_BYTES >= UNIXFS_V0_2015.hamt_threshold_bytes
     kind = "a HAMT" if sharded else "one node"
     title = f"fetch of a directory ({kind}) of {options.files} files of {size_text(options.size)}"
