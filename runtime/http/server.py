@@ -37,6 +37,9 @@ ACCEPT_PAUSE_S: Final = 0.1  # after accept failed for want of descriptors
 log = logging.getLogger("shoal.http")
 
 
+SEND_BUFFER_BYTES: Final = 512 * 1024  # a block and its headers go in one call, without a wait for the client
+
+
 def listen(address: str) -> socket.socket:
     """A listening socket on HOST:PORT.  Raises LocalError saying what is wrong with it and what to do."""
     host, port = split_address(address)
@@ -48,6 +51,7 @@ def listen(address: str) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # and this
             listener.bind(name)
             listener.listen(BACKLOG)
         except OSError:
