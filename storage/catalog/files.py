@@ -191,7 +191,7 @@ class UsageFile(SqliteFile):
         try:
             # Damage that the schema does not show often shows here; the rest is found when it is met.
             db.conn.execute("SELECT 1 FROM usage INDEXED BY usage_by_last LIMIT 1").fetchone()
-            db.conn.execute("SELECT placed FROM usage NOT INDEXED LIMIT 1").fetchone()
+            db.conn.execute("SELECT placed FROM usage LIMIT 1").fetchone()
         except BaseException:
             db.close()
             raise

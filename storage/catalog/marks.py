@@ -42,10 +42,12 @@ _SCAN: Final = f"""
 _MAY_GO: Final = f"""
     SELECT {USAGE_COLUMNS} FROM usage WHERE multihash = ? AND tier = ? AND last < ? AND NOT {_KEEP}
 """
-# One group of rows for what goes and one for the rest, of the tier named or of all.
+# One group of rows for what goes and one for the rest, of the tier named or of all.  LIMIT -1: ask for each mark once.
 _TOTALS: Final = f"""
-    SELECT last < :before AND NOT {_KEEP} AS going, count(*), total(size) FROM usage INDEXED BY usage_by_last
-    WHERE CASE WHEN :tier = '{NOWHERE}' THEN tier <> '{NOWHERE}' ELSE tier = :tier END GROUP BY going
+    SELECT going, count(*), total(size) FROM
+        (SELECT last < :before AND NOT {_KEEP} AS going, size FROM usage INDEXED BY usage_by_last
+         WHERE CASE WHEN :tier = '{NOWHERE}' THEN tier <> '{NOWHERE}' ELSE tier = :tier END LIMIT -1)
+    GROUP BY going
 """
 
 

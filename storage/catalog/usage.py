@@ -8,8 +8,9 @@ Time.  ``last`` follows the latest use, so a late note does not make a block col
 CLOCK_SLACK_S ahead of a note or a listing was written by a clock that was wrong, and gives way, else that block would
 be hot, and safe from a GC, until the wrong time comes.
 
-Place.  A use or a move tells where a block is now (``placed``); a listing tells where it was when the listing was
-asked for, and does not overrule what was told after that.
+Place.  ``placed`` is when we were last told where a block is.  A use tells where it was then, and a listing where it
+was when the listing was asked for: neither overrules what is known of a later moment.  A move is the owner's own doing
+and always holds.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ CLOCK_SLACK_S: Final = 3600.0  # above any delay of a message or a listing's pag
 STRAYS_MARGIN: Final = CATALOG_STRAYS_MAX.value // 16  # dropped beyond the bound, so that it is not met at each note
 
 _LAST: Final = f"CASE WHEN last > excluded.last + {CLOCK_SLACK_S} THEN excluded.last ELSE max(last, excluded.last) END"
+# A use that says where it was, unless something told of a later place (not one later than any delay, though).
+_SEEN_LATER: Final = f"""
+    excluded.placed IS NOT NULL
+    AND (placed IS NULL OR placed <= excluded.placed OR placed > excluded.placed + {CLOCK_SLACK_S})
+"""
 _NOTE: Final = f"""
     INSERT INTO usage (multihash, codec, size, tier, n, first, last, placed, importance)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)
     ON CONFLICT (multihash) DO UPDATE SET
         size = CASE WHEN excluded.size > 0 THEN excluded.size ELSE size END,
-        tier = CASE WHEN excluded.placed IS NULL THEN tier ELSE excluded.tier END,
-        placed = coalesce(excluded.placed, placed),
+        tier = CASE WHEN {_SEEN_LATER} THEN excluded.tier ELSE tier END,
+        placed = CASE WHEN {_SEEN_LATER} THEN excluded.placed ELSE placed END,
         n = min(n + excluded.n, {USES_KEPT}),
         first = min(first, {_LAST}),
         last = {_LAST}
@@ -52,10 +58,10 @@ _CORRECT: Final = f"""
     WHERE multihash = :multihash AND (
         (:size > 0 AND size <> :size) OR (tier <> :tier AND NOT {_TOLD_SINCE}) OR last > :at + {CLOCK_SLACK_S})
 """
-# NOT INDEXED: the span is found by the table's own order, not by a walk through all rows of the tier.
+# The plus keeps SQLite from walking through all rows of the tier: the span is found by the table's own order.
 _IN_SPAN: Final = f"""
-    SELECT multihash FROM usage NOT INDEXED WHERE multihash > :after AND multihash <= :through
-        AND tier = :tier AND NOT {_TOLD_SINCE} ORDER BY multihash LIMIT :limit
+    SELECT multihash FROM usage WHERE multihash > :after AND multihash <= :through
+        AND +tier = :tier AND NOT {_TOLD_SINCE} ORDER BY multihash LIMIT :limit
 """
 _END: Final = b"\xff" * CID_BYTES_MAX.value  # behind every multihash: it is longer, and none begins so
 _PRUNE: Final = f"""
