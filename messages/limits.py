@@ -266,3 +266,16 @@ HANDSHAKES_MAX: Final = Limit(
 HANDSHAKES_PER_IP: Final = Limit(
     16, "handshakes", "of one IPv4 address or IPv6 /56; loopback is free", "go-libp2p rcmgr"
 )
+
+# --- the catalogue (storage.catalog): usage, pins, marks -----------------------------------------
+CATALOG_BATCH_MAX: Final = Limit(4096, "rows", "of one call; it holds the keeper's thread some 0.1 s", "measured")
+CATALOG_STRAYS_MAX: Final = Limit(
+    65536, "rows", "of blocks that no tier is known to hold; the longest unused go first", "nothing unbounded"
+)
+CATALOG_SWEEP_MAX: Final = Limit(
+    16384, "blocks", "found by one scan for what may go, about 100 bytes each", "memory O(1) in the store"
+)
+CATALOG_TIER_CHARS_MAX: Final = Limit(32, "characters", "of a tier's name, kept in every row", "design 5")
+CATALOG_WAL_BYTES: Final = Limit(16 * MIB, "bytes", "the log is checkpointed from here on, and cut to this", "design 5")
+PIN_NAME_BYTES_MAX: Final = Limit(255, "bytes", "of a pin's name", "Kubo, pin add --name")
+PINS_MAX: Final = Limit(1048576, "pins", "of roots; opening reads each, some 5 us, and about 100 bytes", "measured")

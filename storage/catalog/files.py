@@ -1,0 +1,232 @@
+"""The catalogue's open files: transactions, and what becomes of SQLite's errors.
+
+Not the tables.  Two files, two answers to damage.  ``PinFile`` refuses: a pin that is silently gone is content that
+is silently deleted.  ``UsageFile`` begins again: it sets the file aside, makes an empty one and runs the work a
+second time, because the tiers can tell what they hold.  A device that fails is nobody's to mend: StorageFault or
+StorageFull from either.  Begin at ``UsageFile.run``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlite_utils import Database
+
+from shoal.messages.errors import StorageFault, Unavailable
+from shoal.storage.catalog import schema
+from shoal.storage.disk.faults import is_damage, translate
+
+Result = TypeVar("Result")
+
+PINS_REMEDY: Final = (
+    "put back a copy of the file; or, to go on without those pins, move it and the usage file away and pin again"
+)
+_LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
+
+
+class SqliteFile:
+    """One connection, of the thread that called ``open``."""
+
+    kind: schema.FileKind
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db: Database | None = None
+
+    @property
+    def db(self) -> Database:
+        """The open database.  Raises Unavailable when it is not open."""
+        if self._db is None:
+            raise Unavailable(f"the catalogue {self.path} is not open", "open it first")
+        return self._db
+
+    @property
+    def conn(self) -> sqlite3.Connection:
+        return self.db.conn
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.DatabaseError):
+                db.close()  # what was acknowledged is in the log, and the next open plays it back
+
+    @contextmanager
+    def _transaction(self, write: bool) -> Iterator[None]:
+        """All of the body or nothing.  The write lock is taken at once: nothing fails halfway for want of it."""
+        conn = self.conn
+        conn.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield
+            conn.execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back already after some errors (a full disk); a second time would mask the first.
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            raise
+
+
+class PinFile(SqliteFile):
+    """``pins.sqlite``: what ``writing`` has committed survives a kill and a power cut."""
+
+    kind = schema.PINS
+
+    def open(self) -> None:
+        """Open or make the file and play back its log.  Raises StorageFault for a damaged one, which stays as it is."""
+        with self._told("open the pins"):
+            self._db = schema.connect(self.path, self.kind)
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[sqlite3.Connection]:
+        with self._told(doing):
+            yield self.conn
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """One durable transaction."""
+        with self._told(doing), self._transaction(write=True):
+            yield self.conn
+
+    def damaged(self, how: str) -> StorageFault:
+        """The error for a file that holds something else than was written."""
+        return StorageFault(f"the pins in {self.path} are damaged: {how}", PINS_REMEDY)
+
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # a wrong thread or a wrong statement: our bug, not the disk's
+        except sqlite3.Error as fault:
+            if is_damage(fault):
+                raise self.damaged(str(fault)) from fault
+            raise translate(fault, doing, self.path) from fault
+        except OverflowError as fault:  # a number in the file that we never wrote
+            raise self.damaged(str(fault)) from fault
+
+
+class UsageFile(SqliteFile):
+    """``usage.sqlite`` with, while a marking lasts, ``marks.sqlite`` attached to it.
+
+    ``rebuilt`` counts how often the file was found damaged and begun anew; ``why_rebuilt`` is what was last found.
+    """
+
+    kind = schema.USAGE
+
+    def __init__(self, path: Path, marks_path: Path) -> None:
+        super().__init__(path)
+        self.marks_path = marks_path
+        self.marking = False
+        self.rebuilt = 0
+        self.why_rebuilt = ""
+
+    def open(self) -> None:
+        """Open or make the file; a damaged one is set aside.  What a marking has left behind is removed."""
+        self._remove(self.marks_path)
+        try:
+            self._connect()
+        except (sqlite3.DatabaseError, OverflowError) as fault:
+            self._begin_anew(fault, "open the usage of blocks")
+
+    def close(self) -> None:
+        self.drop_marks()
+        super().close()
+
+    def run(
+        self, doing: str, work: Callable[[sqlite3.Connection], Result], *, write: bool, marks: bool = False
+    ) -> Result:
+        """What ``work`` gives, run in one transaction; run again on an empty file when this one is damaged.
+
+        So ``work`` changes nothing but the file.  While a marking lasts the damage may be in the marks: they go first,
+        and the usage only when it is damaged without them.  ``marks`` says that ``work`` needs them: Unavailable
+        without.
+        """
+        begun_anew = False
+        while True:
+            if marks and not self.marking:
+                raise Unavailable("there is no marking, or damage has cost its marks", "begin a marking")
+            try:
+                with self._transaction(write):
+                    return work(self.conn)
+            except sqlite3.ProgrammingError:
+                raise
+            except (sqlite3.Error, OverflowError) as fault:
+                if isinstance(fault, sqlite3.Error) and not is_damage(fault):
+                    raise translate(fault, doing, self.path) from fault
+                if self.marking:
+                    self.drop_marks()
+                elif not begun_anew:
+                    begun_anew = True
+                    self._begin_anew(fault, doing)
+                else:
+                    raise StorageFault(f"could not {doing} in {self.path}: {fault}", "check the disk") from fault
+
+    def add_marks(self) -> None:
+        """Attach an empty file of marks.  Raises StorageFull or StorageFault, and then there is none."""
+        self._remove(self.marks_path)
+        self.marking = True
+        try:
+            schema.attach_marks(self.conn, self.marks_path)
+        except sqlite3.Error as fault:
+            self.drop_marks()
+            raise translate(fault, "begin to mark", self.marks_path) from fault
+
+    def drop_marks(self) -> None:
+        """Let go of the marks, if there are any, and remove their file."""
+        if not self.marking:
+            return
+        self.marking = False
+        with contextlib.suppress(sqlite3.Error):  # it may not have come as far as being attached
+            self.conn.execute("DETACH marks")
+        with contextlib.suppress(StorageFault):
+            self._remove(self.marks_path)  # if not now, then before the next ones
+
+    def _connect(self) -> None:
+        db = schema.connect(self.path, self.kind)
+        try:
+            # Damage that the schema does not show often shows here; the rest is found when it is met.
+            db.conn.execute("SELECT 1 FROM usage INDEXED BY usage_by_last LIMIT 1").fetchone()
+            db.conn.execute("SELECT placed FROM usage LIMIT 1").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+
+    def _begin_anew(self, fault: Exception, doing: str) -> None:
+        """Set the damaged file aside and open an empty one.  Raises what the device says, or for damage that stays."""
+        if isinstance(fault, sqlite3.ProgrammingError):
+            raise fault
+        if isinstance(fault, sqlite3.Error) and not is_damage(fault):
+            raise translate(fault, doing, self.path) from fault
+        super().close()
+        self._set_aside()
+        self.rebuilt += 1
+        self.why_rebuilt = str(fault)
+        try:
+            self._connect()
+        except sqlite3.Error as again:
+            raise translate(again, doing, self.path) from again
+
+    def _set_aside(self) -> None:
+        """Keep the damaged file for study, one at a time, without its log, which would be played into a new one."""
+        try:
+            self.path.replace(self.path.with_name(self.path.name + ".damaged"))
+        except OSError as fault:
+            raise StorageFault(
+                f"the damaged {self.path} cannot be moved away: {fault}", "remove it: it is made anew from the tiers"
+            ) from fault
+        self._remove(self.path)
+
+    def _remove(self, path: Path) -> None:
+        for name in (path.name, *(path.name + suffix for suffix in _LOGS)):
+            try:
+                path.with_name(name).unlink(missing_ok=True)
+            except OSError as fault:
+                raise StorageFault(
+                    f"cannot remove {path.with_name(name)}: {fault}", "make the folder writable for the node's user"
+                ) from fault
