@@ -266,3 +266,23 @@ HANDSHAKES_MAX: Final = Limit(
 HANDSHAKES_PER_IP: Final = Limit(
     16, "handshakes", "of one IPv4 address or IPv6 /56; loopback is free", "go-libp2p rcmgr"
 )
+
+# --- the cold tier (storage.cold, actors.tiers.cold) ---------------------------------------------
+COLD_SEGMENT_BYTES_MAX: Final = Limit(
+    256 * MIB, "bytes", "configured for a segment; an upload holds it in memory", "design 5"
+)
+COLD_SPOOL_BYTES: Final = Limit(
+    1 * GIB, "bytes", "of sealed segments that wait for an upload; then puts are refused", "nothing unbounded"
+)
+COLD_OPEN_FILES_MAX: Final = Limit(32, "files", "of segments kept open for reading", "descriptors")
+COLD_SCAN_BYTES: Final = Limit(8 * MIB, "bytes", "of a segment held while it is scanned; four large blocks", "memory")
+COLD_RESYNC_MAX: Final = Limit(
+    65536, "places", "of a damaged segment tried as a record's begin before the scan ends", "made-up blocks"
+)
+COLD_MOVE_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "moved by one step of compaction, and one block over", "memory")
+COLD_MOVE_BLOCKS_MAX: Final = Limit(1024, "blocks", "moved by one step of compaction", "design 5")
+COLD_REPAIR_ROWS: Final = Limit(1024, "records", "of one transaction while an index is made anew", "memory")
+COLD_REMOTE_SEGMENTS_MAX: Final = Limit(
+    1048576, "segments", "listed of an object store: 64 TiB of usual ones", "nothing unbounded"
+)
+COLD_FAULT_CHARS_MAX: Final = Limit(300, "characters", "of an object store's error text", "nothing unbounded")
