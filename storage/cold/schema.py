@@ -44,6 +44,7 @@ def m001_segments(db: Database) -> None:
     table(db, "blocks").create_index(["segment", "offset"])
     columns = {"id": int, "bytes": int, "live_bytes": int, "sealed": int, "remote": int}
     table(db, "segments").create(columns, pk="id")
+    table(db, "segments").create_index(["remote", "sealed"])  # what waits for an upload, among thousands that do not
     table(db, "totals").create({"id": int, "blocks": int, "bytes": int, "next_segment": int, "whole": int}, pk="id")
     table(db, "totals").insert({"id": 1, "blocks": 0, "bytes": 0, "next_segment": 0, "whole": 0})
     place = {"codec": int, "size": int, "segment": int, "offset": int, "length": int, "reason": str}

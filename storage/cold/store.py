@@ -154,8 +154,8 @@ class ColdStore:
 
     @property
     def wants_repair(self) -> bool:
-        """Whether the index was found damaged: closing and opening the store makes it anew."""
-        return self._index.damaged
+        """Whether the store is closed, or its index was found damaged: opening it anew makes it whole."""
+        return self._index.damaged or not self._index.is_open
 
     def _reconcile(self) -> None:
         self.repairs = repairs = recovery.reconcile(self._index, self._folder, self._remote)
