@@ -99,7 +99,9 @@ class Appender:
 
     def _tail_in_use(self) -> Tail:
         if self._tail is None:
-            number = max(self._index.totals.next_segment, *(taken + 1 for taken in self._folder.list()), 0)
+            # The files and rows are asked too: a number used twice would mix up two segments.
+            known = self._index.number("SELECT coalesce(max(id) + 1, 0) FROM segments")
+            number = max(self._index.totals.next_segment, known, *(taken + 1 for taken in self._folder.list()))
             self._tail = Tail(number, self._folder.path_of(name_of(number)), self._header)
         return self._tail
 

@@ -146,8 +146,7 @@ class Index:
                 if not rows:
                     break
                 if not isinstance(rows[-1][0], bytes) or rows[-1][0] <= after:
-                    self.damaged = True
-                    raise StorageFault(f"the index {self.path} is out of order", "open the store again: it is remade")
+                    raise self._damage("list the cold tier's blocks", ValueError("it is out of order"))
                 after = rows[-1][0]
                 named = ((stored_cid(multihash, codec), size) for multihash, codec, size in rows)
                 found.extend((cid, size) for cid, size in named if cid is not None)
@@ -204,10 +203,15 @@ class Index:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except sqlite3.Error as fault:
             if is_damage(fault):
-                self.damaged = True
-                said = f"could not {doing}: the index {self.path} is damaged: {fault}"
-                raise StorageFault(said, "open the store again: the index is made anew from the segments") from fault
+                raise self._damage(doing, fault) from fault
             raise translate(fault, doing, self.path) from fault
+        except (OverflowError, UnicodeDecodeError) as fault:  # a number, or a text in SQLite's own complaint
+            raise self._damage(doing, fault) from fault
+
+    def _damage(self, doing: str, fault: Exception) -> StorageFault:
+        self.damaged = True
+        said = f"could not {doing}: the index {self.path} is damaged: {fault}"
+        return StorageFault(said, "open the store again: the index is made anew from the segments")
 
 
 class Writer:

@@ -59,6 +59,8 @@ def connect(path: Path) -> Database:
     """
     try:
         return _connect(path)
+    except UnicodeDecodeError:
+        pass  # what SQLite says of a damaged schema may be no text
     except sqlite3.DatabaseError as fault:
         if not is_damage(fault):
             raise

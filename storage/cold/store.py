@@ -137,12 +137,13 @@ class ColdStore:
         an object store that is not configured.
         """
         self._folder.make()
-        self._index.open()
         try:
-            self._reconcile()
+            self._open()
         except BaseException:
             self.close()
-            raise
+            if not self._index.damaged:
+                raise
+            self._open_anew()
 
     def close(self) -> None:
         """Let go of every file.  May be called twice."""
@@ -157,10 +158,19 @@ class ColdStore:
         """Whether the store is closed, or its index was found damaged: opening it anew makes it whole."""
         return self._index.damaged or not self._index.is_open
 
-    def _reconcile(self) -> None:
+    def _open(self) -> None:
+        self._index.open()
         self.repairs = repairs = recovery.reconcile(self._index, self._folder, self._remote)
         if repairs.tail is not None:
             self._appender.resume(repairs.tail, repairs.tail_end)
+
+    def _open_anew(self) -> None:
+        """Once more, with an empty index in place of the one in which damage was met."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
 
     # --- writing -----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ STEP_S: Final = 0.05  # after a step of compaction: what has come meanwhile is s
 STEP_BYTES: Final = 4 * MIB  # of one step: some 30 ms on the actor's thread
 FAULT_S: Final = 5.0  # before what failed is tried again; doubled each time
 FAULT_S_MAX: Final = 600.0
+FAULTS_COUNTED_MAX: Final = 16  # the wait has long reached its maximum
 
 
 class ColdTierActor(DurableTierActor):
@@ -68,7 +69,7 @@ class ColdTierActor(DurableTierActor):
             self.ctx.count("upkeep_faults")
             self.ctx.log.warning("cold tier: %s", fault)
             wait_s = min(FAULT_S * 2**self.faults, FAULT_S_MAX)
-            self.faults += 1
+            self.faults = min(self.faults + 1, FAULTS_COUNTED_MAX)
         self.ctx.after(wait_s, self._upkeep)
 
     def _step(self) -> float:
@@ -111,7 +112,7 @@ class ColdTierActor(DurableTierActor):
 
 
 class _RunningUpload:
-    """An upload on a thread of its own, which ends with the process.  ``fault`` is why it failed, None once it is done."""
+    """An upload on a thread of its own, which ends with the process.  ``fault`` is why it failed; None: it has not."""
 
     def __init__(self, upload: Upload) -> None:
         self.upload = upload

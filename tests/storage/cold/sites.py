@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from obstore.store import ObjectStore
+
 from shoal.storage.cold.objects import ObjectPlace
 from shoal.storage.cold.store import ColdStore
 from shoal.tests.support.faults import free_port
@@ -39,8 +41,12 @@ class S3:
         prefix = prefix or f"node-{next(self.prefixes)}"
         return f"s3://{bucket}/{prefix}?endpoint=http://127.0.0.1:{self.port}&{options}"
 
+    def objects(self, url: str) -> ObjectStore:
+        """What is under a URL of this server, to look at and to tamper with."""
+        return ObjectPlace.from_url(url)._writes
+
     def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """One request, unsigned: moto does not mind."""
+        """One request, unsigned: for a bucket moto does not mind."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request(method, path, body)
