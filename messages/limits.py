@@ -279,3 +279,22 @@ CATALOG_TIER_CHARS_MAX: Final = Limit(32, "characters", "of a tier's name, kept 
 CATALOG_WAL_BYTES: Final = Limit(16 * MIB, "bytes", "the log is checkpointed from here on, and cut to this", "design 5")
 PIN_NAME_BYTES_MAX: Final = Limit(255, "bytes", "of a pin's name", "Kubo, pin add --name")
 PINS_MAX: Final = Limit(1048576, "pins", "of roots; opening reads each, some 5 us, and about 100 bytes", "measured")
+# --- the cold tier (storage.cold, actors.tiers.cold) ---------------------------------------------
+COLD_SEGMENT_BYTES_MAX: Final = Limit(
+    256 * MIB, "bytes", "configured for a segment; an upload holds it in memory", "design 5"
+)
+COLD_SPOOL_BYTES: Final = Limit(
+    1 * GIB, "bytes", "of sealed segments that wait for an upload; then puts are refused", "nothing unbounded"
+)
+COLD_OPEN_FILES_MAX: Final = Limit(32, "files", "of segments kept open for reading", "descriptors")
+COLD_SCAN_BYTES: Final = Limit(8 * MIB, "bytes", "of a segment held while it is scanned; four large blocks", "memory")
+COLD_RESYNC_MAX: Final = Limit(
+    65536, "places", "of a damaged segment tried as a record's begin before the scan ends", "made-up blocks"
+)
+COLD_MOVE_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "moved by one step of compaction, and one block over", "memory")
+COLD_MOVE_BLOCKS_MAX: Final = Limit(1024, "blocks", "moved by one step of compaction", "design 5")
+COLD_REPAIR_ROWS: Final = Limit(1024, "records", "of one transaction while an index is made anew", "memory")
+COLD_REMOTE_SEGMENTS_MAX: Final = Limit(
+    1048576, "segments", "listed of an object store: 64 TiB of usual ones", "nothing unbounded"
+)
+COLD_FAULT_CHARS_MAX: Final = Limit(300, "characters", "of an object store's error text", "nothing unbounded")

@@ -32,6 +32,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # storage
     memory_bytes: int = 32 * MIB
     disk_bytes: int = 0  # quota of the disk tier; 0: bounded by the disk alone
+    cold_bytes: int = 0  # quota of the cold tier; 0: bounded by its disk or object store alone
     # bitswap
     serve_peers_max: int = 256  # peers whose wants are kept at one time
     session_bytes_in_flight: int = 32 * MIB  # asked for and not yet arrived, all sessions

@@ -3,6 +3,7 @@
 from shoal.messages.base import Message, Reply
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
+from shoal.messages.limits import DISK_LIST_MAX
 
 
 class TierGet(Message, frozen=True):
@@ -54,3 +55,46 @@ class TierDelete(Message, frozen=True):
 
 class TierStatus(Message, frozen=True):
     """Figures, please.  Answered by ``blocks.TierStat``."""
+
+
+class TierList(Message, frozen=True):
+    """What do you hold, behind the multihash ``after`` (empty: from the first)?  Answered by ``TierListed``.
+
+    At most ``limit`` blocks, and never more than DISK_LIST_MAX, in the order of their multihashes.
+    """
+
+    after: bytes = b""
+    limit: int = DISK_LIST_MAX.value
+
+
+class TierEntry(Reply, frozen=True):
+    """One block of a listing: a CIDv1 of the codec that it was first stored under, and its size in bytes."""
+
+    cid: CID
+    size: int
+
+
+class TierListed(Reply, frozen=True):
+    """A page of a listing, from the index alone.  No entries: the end.  ``after`` is what to ask the next page with."""
+
+    tier: str
+    entries: tuple[TierEntry, ...]
+    after: bytes
+
+
+class TierScrub(Message, frozen=True):
+    """Read these and see whether they are still what their names say.  Answered by ``TierScrubbed``."""
+
+    cids: tuple[CID, ...]
+
+
+class TierScrubbed(Reply, frozen=True):
+    """``sound`` blocks of ``size`` bytes together; the ``damaged`` ones have been set aside and are absent now.
+
+    What the tier did not hold when it was asked is among neither.
+    """
+
+    tier: str
+    sound: int
+    damaged: tuple[CID, ...]
+    size: int

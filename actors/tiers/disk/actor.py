@@ -1,179 +1,24 @@
-"""The disk tier's actor: ``storage.disk`` behind the words of ``messages.tiers``, with group commit.
+"""The disk tier's actor: ``storage.disk`` behind the words of ``messages.tiers``.
 
-Group commit: a durable transaction costs one fsync whether it holds one block or a thousand.  Puts are gathered
-while more messages wait in the mailbox, and written when none does, when enough bytes are there, or before
-anything about them is answered.  Their senders hear ``TierStored`` once the transaction is on the disk, never before.
+All that it does is in ``tiers.durable``.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar
 
-from shoal.actors.base import Actor, Context, handles
-from shoal.messages import lifecycle, tiers
-from shoal.messages.block import Block
-from shoal.messages.blocks import TierStat
-from shoal.messages.cid import CID
-from shoal.messages.envelope import Envelope
-from shoal.messages.errors import LocalError
-from shoal.messages.limits import (
-    DISK_DELETE_MAX,
-    DISK_GET_BLOCKS_MAX,
-    DISK_PUT_BLOCKS_MAX,
-    DISK_PUT_BYTES_MAX,
-    DISK_SIZES_MAX,
-    MIB,
-    Limit,
-)
-from shoal.messages.replies import Done, Failed
+from shoal.actors.base import Context
+from shoal.actors.tiers.durable import COMMIT_BYTES, UNBOUNDED, DurableTierActor, parts, transactions
 from shoal.storage.disk.store import DiskStore
 
-T = TypeVar("T")
-
-UNBOUNDED: Final = 2**62  # bytes; a policy's 0 says that only the disk itself bounds the tier
-COMMIT_BYTES: Final = 8 * MIB  # bytes in one transaction; more of them gain nothing and delay the acknowledgement
+__all__ = ["COMMIT_BYTES", "UNBOUNDED", "DiskTierActor", "parts", "transactions"]
 
 
-class DiskTierActor(Actor):
+class DiskTierActor(DurableTierActor):
     """Blocks in SQLite; opened and used on this actor's own thread alone."""
 
     NAME: ClassVar[str] = "disk"
 
     def __init__(self, ctx: Context, store: DiskStore) -> None:
-        super().__init__(ctx)
-        self.store = store
-        self.gathered: list[Block] = []
-        self.unwritten: set[bytes] = set()  # multihashes of what is gathered
-        self.gathered_bytes = 0
-        self.waiting: list[tuple[Envelope, int, int]] = []
-        self.hits = self.misses = 0
-        self.state = "ok"
+        super().__init__(ctx, store)
 
-    def on_start(self) -> None:
-        self.store.open()
-        self._apply_quota()
-
-    def on_stop(self) -> None:
-        self._commit()
-        self.store.close()
-
-    @handles(tiers.TierPut)
-    def on_put(self, message: tiers.TierPut, envelope: Envelope) -> None:
-        size = sum(len(block) for block in message.blocks)
-        self.gathered.extend(message.blocks)
-        self.unwritten.update(block.cid.multihash for block in message.blocks)
-        self.gathered_bytes += size
-        self.waiting.append((envelope, len(message.blocks), size))
-        if self.gathered_bytes >= COMMIT_BYTES:
-            self._commit()
-        self._commit_if_idle()
-
-    @handles(tiers.TierGet)
-    def on_get(self, message: tiers.TierGet, envelope: Envelope) -> None:
-        self._commit_if_about(message.cids)
-        try:
-            rows = [row for part in parts(message.cids, DISK_GET_BLOCKS_MAX) for row in self.store.get_many(part)]
-        except LocalError as fault:
-            self._fail(envelope, fault)
-        else:
-            found = tuple(block for block in rows if block is not None)
-            missing = tuple(cid for cid, block in zip(message.cids, rows, strict=True) if block is None)
-            self.hits += len(found)
-            self.misses += len(missing)
-            self.ctx.reply(envelope, tiers.TierBlocks(self.NAME, found, missing))
-        self._commit_if_idle()
-
-    @handles(tiers.TierHas)
-    def on_has(self, message: tiers.TierHas, envelope: Envelope) -> None:
-        self._commit_if_about(message.cids)
-        try:
-            sizes = [size for part in parts(message.cids, DISK_SIZES_MAX) for size in self.store.sizes(part)]
-        except LocalError as fault:
-            self._fail(envelope, fault)
-        else:
-            self.ctx.reply(envelope, tiers.TierSizes(self.NAME, tuple(-1 if size is None else size for size in sizes)))
-        self._commit_if_idle()
-
-    @handles(tiers.TierDelete)
-    def on_delete(self, message: tiers.TierDelete, envelope: Envelope) -> None:
-        self._commit()
-        try:
-            for part in parts(message.cids, DISK_DELETE_MAX):
-                self.store.delete_many(part)
-        except LocalError as fault:
-            self._fail(envelope, fault)
-            return
-        self.ctx.reply(envelope, Done())
-
-    @handles(tiers.TierStatus)
-    def on_status(self, _: tiers.TierStatus, envelope: Envelope) -> None:
-        self._commit()
-        count = size = 0
-        state = self.state
-        try:
-            stats = self.store.stats()
-            count, size = stats.blocks, stats.bytes
-        except LocalError as fault:
-            state = fault.message
-        capacity = self.ctx.policy.disk_bytes
-        self.ctx.reply(envelope, TierStat(self.NAME, count, size, capacity, self.hits, self.misses, state))
-
-    @handles(lifecycle.PolicyChanged)
-    def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
-        self._apply_quota()
-
-    def _commit_if_about(self, cids: Sequence[CID]) -> None:
-        """Have what is asked about on the disk first.  A download asks for the next blocks while the last are put."""
-        if self.unwritten and any(cid.multihash in self.unwritten for cid in cids):
-            self._commit()
-
-    def _commit_if_idle(self) -> None:
-        if not self.ctx.queued:
-            self._commit()
-
-    def _commit(self) -> None:
-        """Write what has been gathered, in one transaction, and tell those who wait."""
-        if not self.waiting:
-            return
-        blocks, waiting = self.gathered, self.waiting
-        self.gathered, self.waiting, self.gathered_bytes = [], [], 0
-        self.unwritten.clear()
-        try:
-            for part in transactions(blocks):
-                self.store.put_many(part)
-        except LocalError as fault:
-            self.state = fault.message
-            self.ctx.count("refused_puts", len(waiting))
-            for envelope, _, _ in waiting:
-                self._fail(envelope, fault)
-            return
-        self.state = "ok"
-        self.ctx.count("commits")
-        self.ctx.count("blocks_stored", len(blocks))
-        for envelope, count, size in waiting:
-            self.ctx.reply(envelope, tiers.TierStored(self.NAME, count, size))
-
-    def _fail(self, envelope: Envelope, fault: LocalError) -> None:
-        self.ctx.reply(envelope, Failed(envelope.kind, type(fault).__name__, str(fault)))
-
-    def _apply_quota(self) -> None:
-        self.store.set_quota(self.ctx.policy.disk_bytes or UNBOUNDED)
-
-
-def transactions(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """``blocks`` in runs that the store takes at one time, by number and by bytes."""
-    run: list[Block] = []
-    size = 0
-    for block in blocks:
-        if run and (len(run) >= DISK_PUT_BLOCKS_MAX.value or size + len(block) > DISK_PUT_BYTES_MAX.value):
-            yield run
-            run, size = [], 0
-        run.append(block)
-        size += len(block)
-    if run:
-        yield run
-
-
-def parts(whole: Sequence[T], limit: Limit) -> Iterator[Sequence[T]]:
-    """``whole`` in runs that the store takes at one time."""
-    for start in range(0, len(whole), limit.value):
-        yield whole[start : start + limit.value]
+    def capacity(self) -> int:
+        return self.ctx.policy.disk_bytes
