@@ -1,0 +1,336 @@
+"""The keeper: what stays, where, and whether it is sound.  Owns the catalogue (use, pins, marks) on its own thread.
+
+Placement tells it in batches what was put and read; what it decides it does by messages to the tiers and to placement,
+in small steps, so that nothing waits for it.  ``moving`` takes blocks up and down, ``collecting`` deletes what nobody
+keeps, ``patrol`` lists and scrubs, ``levels`` says what a tier's fill and the blocks' heat call for.
+
+Looks at the tiers' fill are made when something was put, moved or changed since the last, not by the clock alone: an
+idle node does nothing here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Final
+
+from shoal.actors.base import Actor, Context, handles
+from shoal.actors.keeper import levels
+from shoal.actors.keeper.collecting import DURABLE, Collection, Collector
+from shoal.actors.keeper.holds import Holds
+from shoal.actors.keeper.levels import Level
+from shoal.actors.keeper.moving import STEP_TIMEOUT_S, Mover
+from shoal.actors.keeper.patrol import Patrol
+from shoal.messages import keeping, lifecycle, tiers
+from shoal.messages.base import Message
+from shoal.messages.blocks import AvailableBlock, TierStat
+from shoal.messages.envelope import Envelope
+from shoal.messages.errors import LocalError
+from shoal.messages.replies import Done, Failed
+from shoal.storage.catalog.catalog import Catalog
+from shoal.storage.catalog.ranking import HEAT_EDGES
+from shoal.storage.catalog.rows import Use
+
+DISK, COLD = DURABLE
+LOOK_S: Final = 1.0  # seconds from a change to a look at how full the tiers are
+RETRY_S: Final = 30.0  # seconds after a move or collection that failed before the next
+CHOSEN_MAX: Final = 1024  # blocks of one run of moves; the next look chooses anew
+PINS_PAGE: Final = 1024
+ROUND_S: Final = 6 * 3600.0  # seconds between rounds that only list: what they mend is rare
+
+
+class KeeperActor(Actor):
+    """Heat, pins, moves, garbage and scrubbing."""
+
+    NAME: ClassVar[str] = "keeper"
+
+    def __init__(self, ctx: Context, catalog: Catalog, holds: Holds) -> None:
+        super().__init__(ctx)
+        self.catalog = catalog
+        self.holds = holds
+        self.mover = Mover(ctx, catalog, self._moved, self._run_ended)
+        self.collector = Collector(ctx, catalog, holds)
+        self.patrol = Patrol(ctx, catalog, self._cold_seen)
+        self.cold_used = self.pressed = False
+        self.moved_up = self.moved_down = self.moved_bytes = self.collected = self.collected_bytes = 0
+        self._due = False  # a look is to come
+        self._not_before = -math.inf  # the node's clock: after a failure
+
+    def on_start(self) -> None:
+        self.catalog.open()
+        self.ctx.after(LOOK_S, self._rounds)
+        self._look_soon()
+
+    def on_stop(self) -> None:
+        self.catalog.close()
+
+    # --- use ---------------------------------------------------------------------------------------
+
+    @handles(keeping.BlocksUsed)
+    def on_used(self, message: keeping.BlocksUsed, envelope: Envelope) -> None:
+        try:
+            self.catalog.note([Use(use.cid, use.size, use.tier, use.put, use.reads, use.at) for use in message.uses])
+        except LocalError as fault:
+            self._fail(envelope, fault)
+            return
+        self.ctx.reply(envelope, Done())
+        if any(use.put or use.tier == COLD for use in message.uses):
+            self._look_soon()
+
+    # --- holds and pins ----------------------------------------------------------------------------
+
+    @handles(keeping.Hold)
+    def on_hold(self, message: keeping.Hold, envelope: Envelope) -> None:
+        try:
+            number = self.holds.add(message.roots, self.ctx.wall())
+        except LocalError as fault:
+            self._fail(envelope, fault)
+        else:
+            self.ctx.reply(envelope, keeping.Held(number))
+
+    @handles(keeping.Release)
+    def on_release(self, message: keeping.Release, _: Envelope) -> None:
+        self.holds.release(message.hold)
+
+    @handles(keeping.AddPin)
+    def on_add_pin(self, message: keeping.AddPin, envelope: Envelope) -> None:
+        try:
+            self.catalog.pin(message.cid, message.recursive, message.name, self.ctx.wall())
+        except LocalError as fault:
+            self._fail(envelope, fault)
+        else:
+            self.ctx.reply(envelope, Done())
+
+    @handles(keeping.RemovePin)
+    def on_remove_pin(self, message: keeping.RemovePin, envelope: Envelope) -> None:
+        try:
+            self.catalog.unpin(message.cid, None if message.recursive else False)
+        except LocalError as fault:
+            self._fail(envelope, fault)
+        else:
+            self.ctx.reply(envelope, Done())
+
+    @handles(keeping.ListPins)
+    def on_list_pins(self, message: keeping.ListPins, envelope: Envelope) -> None:
+        kind: Final = message.kind
+        try:
+            page = self.catalog.pins(
+                message.after,
+                PINS_PAGE,
+                "direct" if kind == "direct" else "recursive" if kind == "recursive" else "all",
+                message.name,
+            )
+        except LocalError as fault:
+            self._fail(envelope, fault)
+            return
+        entries = tuple(keeping.PinEntry(pin.cid, pin.recursive, pin.name, pin.at) for pin in page)
+        self.ctx.reply(envelope, keeping.PinsListed(entries))
+
+    @handles(keeping.FindPins)
+    def on_find_pins(self, message: keeping.FindPins, envelope: Envelope) -> None:
+        try:
+            found = [pin for pin in self.catalog.pinned(message.cids) if pin is not None]
+        except LocalError as fault:
+            self._fail(envelope, fault)
+            return
+        entries = tuple(keeping.PinEntry(pin.cid, pin.recursive, pin.name, pin.at) for pin in found)
+        self.ctx.reply(envelope, keeping.PinsListed(entries))
+
+    # --- garbage and scrubbing ---------------------------------------------------------------------
+
+    @handles(keeping.CollectGarbage)
+    def on_collect(self, message: keeping.CollectGarbage, envelope: Envelope) -> None:
+        def removed(gone: tuple[AvailableBlock, ...]) -> None:
+            self._collected(gone)
+            self.ctx.reply(envelope, keeping.GcRemoved(gone))
+
+        def ended(result: keeping.GcEnd | LocalError) -> None:
+            if isinstance(result, LocalError):
+                self._fail(envelope, result)
+            else:
+                self.ctx.reply(envelope, result)
+
+        try:
+            self.collector.start(Collection(message.dry_run, self.ctx.wall(), removed, ended))
+        except LocalError as fault:
+            self._fail(envelope, fault)
+
+    @handles(keeping.Scrub)
+    def on_scrub(self, _: keeping.Scrub, envelope: Envelope) -> None:
+        self.patrol.start(scrub=True)
+        self.ctx.reply(envelope, self.patrol.status())
+
+    @handles(keeping.AskScrub)
+    def on_ask_scrub(self, _: keeping.AskScrub, envelope: Envelope) -> None:
+        self.ctx.reply(envelope, self.patrol.status())
+
+    def _rounds(self) -> None:
+        """A round at the start, later ones now and then; one with a scrub when the last is long enough ago."""
+        every = self.ctx.policy.scrub_every_s
+        last = self.patrol.last_scrub
+        since = self.ctx.wall() - (last.began if last is not None else self._started_wall)
+        self.patrol.start(scrub=every > 0 and since >= every)
+        self.ctx.after(min(ROUND_S, every) if every > 0 else ROUND_S, self._rounds)
+
+    # --- figures -----------------------------------------------------------------------------------
+
+    @handles(keeping.KeeperStat)
+    def on_stat(self, _: keeping.KeeperStat, envelope: Envelope) -> None:
+        try:
+            totals = self.catalog.totals(self.ctx.wall())
+            pins = self.catalog.pin_count()
+        except LocalError as fault:
+            self._fail(envelope, fault)
+            return
+        rows = tuple(keeping.TierHeat(tier, one.blocks, one.bytes, one.heats) for tier, one in sorted(totals.items()))
+        self.ctx.reply(
+            envelope,
+            keeping.KeeperStats(
+                tiers=rows,
+                edges=tuple(HEAT_EDGES),
+                pins=pins,
+                holds=len(self.holds.open),
+                moved_up=self.moved_up,
+                moved_down=self.moved_down,
+                moved_bytes=self.moved_bytes,
+                collected=self.collected,
+                collected_bytes=self.collected_bytes,
+                gc=self.collector.state,
+                scrub=self.patrol.status(),
+            ),
+        )
+
+    @handles(keeping.AskUsage)
+    def on_ask_usage(self, message: keeping.AskUsage, envelope: Envelope) -> None:
+        try:
+            usage = self.catalog.usage([message.cid])[0]
+            pin = self.catalog.pinned([message.cid])[0]
+        except LocalError as fault:
+            self._fail(envelope, fault)
+            return
+        kind = pin.kind if pin is not None else ""
+        if usage is None:
+            self.ctx.reply(envelope, keeping.UsageFound("", 0, 0, 0.0, 0.0, 0.0, kind))
+            return
+        heat = usage.heat(self.ctx.wall())
+        found = keeping.UsageFound(usage.tier, usage.size, usage.n, usage.first, usage.last, heat, kind)
+        self.ctx.reply(envelope, found)
+
+    # --- moves -------------------------------------------------------------------------------------
+
+    @handles(lifecycle.PolicyChanged)
+    def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
+        self._look_soon()
+
+    @handles(lifecycle.ActorRestarted)
+    def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
+        if message.name == "placement" and (self.cold_used or self.pressed):
+            self._tell_placement(lambda: None)
+
+    def _look_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self.ctx.after(max(LOOK_S, self._not_before - self.ctx.now()), self._look)
+
+    def _look(self) -> None:
+        """Ask the durable tiers how full they are, and do what that calls for."""
+        self._due = False
+        found: dict[str, Level] = {}
+
+        def answered(tier: str, reply: Message) -> None:
+            if isinstance(reply, TierStat):
+                found[tier] = Level(reply.size, reply.capacity)
+                if len(found) == len(DURABLE):
+                    self._act(found[DISK], found[COLD])
+
+        for tier in DURABLE:
+            self.ctx.request(
+                tiers.TierStatus(), lambda reply, tier=tier: answered(tier, reply), to=tier, timeout_s=STEP_TIMEOUT_S
+            )
+
+    def _act(self, disk: Level, cold: Level) -> None:
+        policy = self.ctx.policy
+        pressed = policy.use_cold_tier and disk.above_low(policy) > 0
+        if pressed != self.pressed or (cold.size > 0 and not self.cold_used):
+            self.pressed, self.cold_used = pressed, self.cold_used or cold.size > 0
+            self._tell_placement(lambda: None)
+        if self.mover.busy or self.collector.run is not None:
+            return  # their end is a reason to look again
+        try:
+            if not self._move(disk, cold):
+                self._make_room(disk, cold)
+        except LocalError as fault:
+            self.ctx.log.warning("the keeper could not choose what to move: %s", fault)
+
+    def _move(self, disk: Level, cold: Level) -> bool:
+        """Start a run of moves if one is called for; whether one was.  Raises LocalError."""
+        policy, now = self.ctx.policy, self.ctx.wall()
+        if not policy.use_cold_tier:
+            return False
+        if self.cold_used:
+            hottest = self.catalog.hottest(COLD, now, CHOSEN_MAX, policy.promotion_heat)
+            coldest = self.catalog.coldest(DISK, now, 1) if hottest else []
+            rising = levels.promotions(disk, hottest, coldest[0] if coldest else None, policy, now)
+            if rising:
+                self.mover.start(rising, COLD, DISK)
+                return True
+        if disk.above_low(policy) and not cold.is_high(policy):
+            falling = list(levels.demotions(disk, self.catalog.coldest(DISK, now, CHOSEN_MAX), policy, now))
+            if falling:
+                # Placement has to know before anything can be found there only.
+                self.cold_used = True
+                self._tell_placement(lambda: self.mover.start(falling, DISK, COLD))
+                return True
+        return False
+
+    def _make_room(self, disk: Level, cold: Level) -> None:
+        """Collect, coldest first, down to the low watermark, what nobody keeps.  Raises LocalError."""
+        policy = self.ctx.policy
+        needed = {DISK: disk, COLD: cold}
+        high = {tier: level.above_low(policy) for tier, level in needed.items() if level.is_high(policy)}
+        if not high or not policy.collect_garbage:
+            return
+
+        def ended(result: keeping.GcEnd | LocalError) -> None:
+            if isinstance(result, LocalError):
+                self.ctx.log.warning("no garbage collected: %s", result)
+            self._run_ended(result.message if isinstance(result, LocalError) else "")
+
+        self.collector.start(Collection(False, self.ctx.wall(), self._collected, ended, needed=high))
+
+    def _tell_placement(self, then: "Callable[[], None]") -> None:
+        """Have placement know how it stands with the cold tier; ``then`` when it does."""
+
+        def told(reply: Message) -> None:
+            if isinstance(reply, Done):
+                then()
+
+        self.ctx.request(keeping.TiersChanged(self.cold_used, self.pressed), told, timeout_s=STEP_TIMEOUT_S)
+
+    def _cold_seen(self) -> None:
+        if not self.cold_used:
+            self.cold_used = True
+            self._tell_placement(lambda: None)
+
+    def _moved(self, tier: str, count: int, size: int) -> None:
+        up = tier == DISK
+        self.moved_up += count if up else 0
+        self.moved_down += 0 if up else count
+        self.moved_bytes += size
+        self.ctx.count("blocks_promoted" if up else "blocks_demoted", count)
+        self.ctx.count("bytes_moved", size)
+
+    def _collected(self, gone: tuple[AvailableBlock, ...]) -> None:
+        size = sum(block.size for block in gone)
+        self.collected += len(gone)
+        self.collected_bytes += size
+        self.ctx.count("blocks_collected", len(gone))
+        self.ctx.count("bytes_collected", size)
+
+    def _run_ended(self, reason: str) -> None:
+        if reason:
+            self.ctx.log.warning("moving blocks between tiers stopped: %s", reason)
+            self._not_before = self.ctx.now() + RETRY_S
+        self._look_soon()
+
+    def _fail(self, envelope: Envelope, fault: LocalError) -> None:
+        self.ctx.reply(envelope, Failed(envelope.kind, type(fault).__name__, str(fault)))
