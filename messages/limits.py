@@ -189,10 +189,6 @@ METRIC_NAMES_MAX: Final = Limit(
     512, "names", "of one actor's metrics; a name made of a peer's words would grow", "design 3"
 )
 
-# --- placement (actors.placement) ----------------------------------------------------------------
-HEAT_SEEN_MAX: Final = Limit(16384, "CIDs", "of blocks used once, remembered: 4 GiB of usual leaves", "2Q, A1out")
-HEAT_KEPT_MAX: Final = Limit(65536, "CIDs", "of blocks that memory was given: 16 GiB of usual leaves", "design 5")
-
 # --- bitswap and wantlist (actors.bitswap, actors.wantlist) --------------------------------------
 WIRE_ENTRIES_MAX: Final = Limit(131072, "entries", "read of one wantlist before the best are kept", "limits, input 28")
 WIRE_BLOCKS_MAX: Final = Limit(16384, "blocks", "of one message; 4 MiB of 256-byte blocks", "limits list, input 25")
@@ -298,3 +294,8 @@ COLD_REMOTE_SEGMENTS_MAX: Final = Limit(
     1048576, "segments", "listed of an object store: 64 TiB of usual ones", "nothing unbounded"
 )
 COLD_FAULT_CHARS_MAX: Final = Limit(300, "characters", "of an object store's error text", "nothing unbounded")
+# --- what memory is for (actors.placement.book) --------------------------------------------------
+HEAT_ONCE_MAX: Final = Limit(32768, "names", "of blocks used once, about 180 bytes each", "2Q, A1out; measured")
+HEAT_AGAIN_MAX: Final = Limit(
+    32768, "names", "of blocks used again and not in memory, about 390 bytes each", "measured"
+)

@@ -53,6 +53,12 @@ class TierDelete(Message, frozen=True):
     cids: tuple[CID, ...]
 
 
+class TierEvict(Message, frozen=True):
+    """Let go of your copies of these: their home is another tier.  Nothing is lost, so a peer may be the cause."""
+
+    cids: tuple[CID, ...]
+
+
 class TierStatus(Message, frozen=True):
     """Figures, please.  Answered by ``blocks.TierStat``."""
 

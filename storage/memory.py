@@ -3,10 +3,9 @@
 No I/O and no clock: what was used last is known from the order of use alone.  Not durable, not thread-safe; the
 memory tier's actor owns one.  Begin at ``put``.
 
-Two segments, as in a segmented LRU.  A new block starts on *probation*; a second use makes it *protected*.  Room is
-made from probation first, so one pass over a large file does not push out the blocks that are asked for again and
-again.  The protected segment has at most PROTECTED_PARTS of the capacity; what it must let go returns to probation.
-Source: Karedla, Love and Wherry, "Caching strategies to improve disk system performance", 1994.
+Which blocks deserve the room is decided elsewhere (``actors.placement.hot``), which also says what has to leave.  The
+store makes room by itself only where that has gone astray, and then from what was used longest ago: a block that
+nobody knows to be here is not asked for, and goes first.
 """
 
 from __future__ import annotations
@@ -14,14 +13,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
 
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, IDENTITY
 from shoal.messages.errors import BadInput
 from shoal.messages.limits import MEMORY_ENTRY_BYTES
-
-PROTECTED_PARTS: Final = (4, 5)  # of the capacity; a fifth for newcomers still holds 50 blocks of 256 KiB in 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +30,6 @@ class MemoryStats:
     hits: int
     misses: int
     evicted: int
-
-
-_Segment: TypeAlias = OrderedDict[bytes, Block]  # by multihash, the one used longest ago first
 
 
 def cost_of(size: int) -> int:
@@ -59,10 +52,8 @@ class MemoryStore:
         self._check_capacity(capacity_bytes)
         self._capacity = capacity_bytes
         self._on_evict = on_evict
-        self._probation: _Segment = OrderedDict()
-        self._protected: _Segment = OrderedDict()
+        self._blocks: OrderedDict[bytes, Block] = OrderedDict()  # by multihash, the one used longest ago first
         self._bytes = 0
-        self._protected_bytes = 0
         self._hits = self._misses = self._evicted = 0
 
     def put(self, block: Block) -> bool:
@@ -77,7 +68,7 @@ class MemoryStore:
         if cost > self._capacity:
             return False
         self._make_room(self._capacity - cost)
-        self._probation[key] = Block(block.cid, _compact(block.data))
+        self._blocks[key] = Block(block.cid, _compact(block.data))
         self._bytes += cost
         return True
 
@@ -96,10 +87,7 @@ class MemoryStore:
         """The block's size in bytes, or None where absent.  Does not count as a use."""
         if cid.hash_code == IDENTITY:
             return len(cid.digest)
-        key = cid.multihash
-        block = self._probation.get(key)  # no ``or`` here: an empty block is false
-        if block is None:
-            block = self._protected.get(key)
+        block = self._blocks.get(cid.multihash)
         return None if block is None else len(block)
 
     def __contains__(self, cid: CID) -> bool:
@@ -107,13 +95,9 @@ class MemoryStore:
 
     def delete(self, cid: CID) -> bool:
         """Forget the block; whether it was here."""
-        key = cid.multihash
-        block = self._probation.pop(key, None)
+        block = self._blocks.pop(cid.multihash, None)
         if block is None:
-            block = self._protected.pop(key, None)
-            if block is None:
-                return False
-            self._protected_bytes -= cost_of(len(block))
+            return False
         self._bytes -= cost_of(len(block))
         return True
 
@@ -121,13 +105,12 @@ class MemoryStore:
         """Change the capacity, pushing out what no longer fits."""
         self._check_capacity(capacity_bytes)
         self._capacity = capacity_bytes
-        self._shrink_protected()
         self._make_room(capacity_bytes)
 
     def stats(self) -> MemoryStats:
         """Counts and bytes as of now."""
         return MemoryStats(
-            blocks=len(self._probation) + len(self._protected),
+            blocks=len(self._blocks),
             bytes=self._bytes,
             capacity_bytes=self._capacity,
             hits=self._hits,
@@ -136,34 +119,16 @@ class MemoryStore:
         )
 
     def _use(self, key: bytes) -> Block | None:
-        """The block, moved to the young end of the protected segment."""
-        block = self._protected.get(key)
+        """The block, as the one used last."""
+        block = self._blocks.get(key)
         if block is not None:
-            self._protected.move_to_end(key)
-            return block
-        block = self._probation.pop(key, None)
-        if block is not None:
-            self._protected[key] = block
-            self._protected_bytes += cost_of(len(block))
-            self._shrink_protected()
+            self._blocks.move_to_end(key)
         return block
 
-    def _shrink_protected(self) -> None:
-        """Send what the protected segment has too much of back to probation, as its youngest."""
-        share, parts = PROTECTED_PARTS
-        while self._protected_bytes > self._capacity * share // parts:
-            key, block = self._protected.popitem(last=False)
-            self._protected_bytes -= cost_of(len(block))
-            self._probation[key] = block
-
     def _make_room(self, bytes_max: int) -> None:
-        """Push out blocks, on probation first, until at most ``bytes_max`` are taken."""
+        """Push out blocks until at most ``bytes_max`` are taken."""
         while self._bytes > bytes_max:
-            if self._probation:
-                _, block = self._probation.popitem(last=False)
-            else:
-                _, block = self._protected.popitem(last=False)
-                self._protected_bytes -= cost_of(len(block))
+            _, block = self._blocks.popitem(last=False)
             self._bytes -= cost_of(len(block))
             self._evicted += 1
             if self._on_evict is not None:

@@ -1,6 +1,6 @@
 """The placement actor: finds asked-for blocks in the tiers or has them fetched, and puts new ones where they belong.
 
-The content path (DESIGN 4): memory for what is used again and again (``heat``), then disk, then a want.  A block that
+The content path (DESIGN 4): memory for what is used again and again (``hot``), then disk, then a want.  A block that
 arrives is stored first and handed out after, so what an asker has seen survives a crash.  A tier, the wantlist or
 bitswap may die and come back at any time: tier requests are repeated until their deadline, wants are sent again when
 the wantlist is new.
@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from shoal.actors.base import Actor, Context, handles
 from shoal.actors.placement.choice import belongs_in_memory
 from shoal.actors.placement.gets import Get, Gets
-from shoal.actors.placement.heat import Heat
+from shoal.actors.placement.hot import HotSet
 from shoal.actors.placement.tiercalls import TierCalls
 from shoal.messages import blocks, lifecycle, tiers, wants
 from shoal.messages.base import Message
@@ -26,6 +26,7 @@ from shoal.messages.replies import Failed, Overloaded, Refused
 
 MEMORY, DISK = "memory", "disk"
 SWEEP_S: Final = 1.0  # seconds between looks for overdue requests, while there are requests
+EVICTED_AT_ONCE: Final = 4096  # CIDs of one message to memory: a smaller policy may evict a hundred thousand
 OVERDUE_GRACE_S: Final = 1.0  # seconds that the wantlist has to say first, with its better text, why a want failed
 
 
@@ -37,7 +38,7 @@ class PlacementActor(Actor):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.gets = Gets()
-        self.heat = Heat()
+        self.hot = HotSet(ctx.policy.memory_bytes)
         self.tier = TierCalls(ctx)
         self.sweeping = False
 
@@ -68,13 +69,17 @@ class PlacementActor(Actor):
         absent: Callable[[tuple[CID, ...], Failed | None], None],
     ) -> None:
         """Look in memory, then on disk.  ``absent`` is called exactly once, at the end, even with nothing."""
-        hot = tuple(cid for cid in cids if self.heat.may_be_kept(cid))
-        cold = tuple(cid for cid in cids if not self.heat.may_be_kept(cid)) if hot else cids
+        hot = tuple(cid for cid in cids if self.hot.holds(cid))
+        cold = tuple(cid for cid in cids if not self.hot.holds(cid)) if hot else cids
 
         def from_memory(reply: Message) -> None:
-            here, missing = (reply.blocks, reply.missing) if isinstance(reply, tiers.TierBlocks) else ((), hot)
-            if here:
-                found(here)
+            missing = hot
+            if isinstance(reply, tiers.TierBlocks):
+                missing = reply.missing
+                self.hot.lost(missing)
+                self._keep_in_memory(reply.blocks)
+                if reply.blocks:
+                    found(reply.blocks)
             look_on_disk(missing + cold)
 
         def look_on_disk(rest: tuple[CID, ...]) -> None:
@@ -196,11 +201,17 @@ class PlacementActor(Actor):
         self.ctx.send(blocks.BlocksAvailable(entries))
 
     def _keep_in_memory(self, used: tuple[Block, ...]) -> None:
-        """A copy of those that were used before and are small enough."""
-        policy, heat = self.ctx.policy, self.heat
-        kept = tuple(block for block in used if belongs_in_memory(len(block), policy) and heat.used(block.cid))
-        if kept:
-            self.ctx.send(tiers.TierPut(kept), to=MEMORY)
+        """Note these uses, and move what they make worth it: copies into memory, others out to make room."""
+        policy = self.ctx.policy
+        moves = self.hot.all_used([block for block in used if belongs_in_memory(len(block), policy)], self.ctx.now())
+        self._evict(moves.evict)
+        if moves.put:
+            self.ctx.send(tiers.TierPut(moves.put), to=MEMORY)
+
+    def _evict(self, cids: tuple[CID, ...]) -> None:
+        """Have memory let go of these."""
+        for at in range(0, len(cids), EVICTED_AT_ONCE):
+            self.ctx.send(tiers.TierEvict(cids[at : at + EVICTED_AT_ONCE]))
 
     # --- for peers, and about the store ------------------------------------------------------------
 
@@ -230,8 +241,7 @@ class PlacementActor(Actor):
 
     @handles(blocks.DeleteBlocks)
     def on_delete(self, message: blocks.DeleteBlocks, envelope: Envelope) -> None:
-        for cid in message.cids:
-            self.heat.forget(cid)
+        self.hot.forget(message.cids)
         self.ctx.send(tiers.TierDelete(message.cids), to=MEMORY)
         self.tier.call(DISK, tiers.TierDelete(message.cids), envelope.deadline, lambda r: self.ctx.reply(envelope, r))
 
@@ -261,6 +271,12 @@ class PlacementActor(Actor):
                 self._want(get, [cid for cid in sorted(get.remaining) if number in self.gets.wanted.get(cid, ())])
         elif message.name in (MEMORY, DISK):
             self.tier.repeat(message.name)
+            if message.name == MEMORY:
+                self.hot.empty()
+
+    @handles(lifecycle.PolicyChanged)
+    def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:
+        self._evict(self.hot.resize(message.policy.memory_bytes, self.ctx.now()))
 
     # --- within ------------------------------------------------------------------------------------
 

@@ -89,6 +89,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(tiers.TierHas, "placement", "memory disk"),
     _route(tiers.TierPut, "placement", "memory disk"),
     _route(tiers.TierDelete, "placement", "memory disk", OWN),
+    _route(tiers.TierEvict, "placement", "memory", notice=True),
     _route(tiers.TierStatus, "placement", "memory disk", OWN),
     # --- wants
     _route(wants.Want, "placement", "wantlist", OWN, capability="fetch_blocks"),

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_PB
-from shoal.storage.memory import PROTECTED_PARTS, MemoryStore, cost_of
+from shoal.storage.memory import MemoryStore, cost_of
 
 DATA = [bytes([seed]) * size for seed, size in enumerate((0, 1, 500, 500, 2000, 2000, 6000, 9000, 20_000))]
 BLOCKS = [Block(CID.of(data), data) for data in DATA] + [Block(CID.of(data, DAG_PB, 0), data) for data in DATA]
@@ -68,13 +68,6 @@ class MemoryMachine(RuleBasedStateMachine):
         for block in BLOCKS:
             data = self.held.get(block.cid.multihash)
             assert self.store.size(block.cid) == (None if data is None else len(data))
-
-    @invariant()
-    def the_protected_keep_to_their_share(self) -> None:
-        if hasattr(self, "store"):
-            protected = sum(cost_of(len(block)) for block in self.store._protected.values())
-            assert protected == self.store._protected_bytes
-            assert protected * PROTECTED_PARTS[1] <= self.capacity * PROTECTED_PARTS[0]
 
 
 TestMemoryMachine: Any = MemoryMachine.TestCase

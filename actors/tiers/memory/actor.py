@@ -54,6 +54,11 @@ class MemoryTierActor(Actor):
             self.store.delete(cid)
         self.ctx.reply(envelope, Done())
 
+    @handles(tiers.TierEvict)
+    def on_evict(self, message: tiers.TierEvict, _: Envelope) -> None:
+        for cid in message.cids:
+            self.store.delete(cid)
+
     @handles(tiers.TierStatus)
     def on_status(self, _: tiers.TierStatus, envelope: Envelope) -> None:
         stats = self.store.stats()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from shoal.actors.placement.actor import OVERDUE_GRACE_S, SWEEP_S, PlacementActor
@@ -15,10 +16,12 @@ from shoal.messages.cid import CID, IDENTITY, RAW
 from shoal.messages.envelope import Envelope
 from shoal.messages.policy import LEECHER
 from shoal.messages.replies import Done, Failed, Overloaded, Refused
+from shoal.storage.memory import cost_of
 from shoal.tests.support.bitswap import block
 from shoal.tests.support.context import FakeContext, Said
 
 A, B, C = (block(number, 100) for number in range(3))
+MOVES = (tiers.TierEvict, tiers.TierPut)  # what is said to memory of what it holds
 INLINE = CID(1, RAW, IDENTITY, b"inline")
 
 
@@ -49,8 +52,7 @@ class Bench:
 
     def warm(self, *used: Block) -> None:
         """Have these used twice, so that memory was given them."""
-        for one in (*used, *used):
-            self.actor.heat.used(one.cid)
+        self.actor.hot.all_used((*used, *used), self.ctx.now())
 
     def read(self, memory: tuple[Block, ...] = (), disk: tuple[Block, ...] = ()) -> None:
         """Let both tiers answer what they were asked to read, from what they hold."""
@@ -124,6 +126,43 @@ def test_the_second_use_of_a_block_brings_it_to_memory_which_is_asked_from_then_
     bench.tell(blocks.DeleteBlocks((A.cid,)))
     bench.tell(get(A.cid))
     assert bench.tier("memory", tiers.TierGet) == [], "deleted, it is new again"
+
+
+def test_what_is_read_from_memory_counts_and_what_is_worth_less_leaves_first() -> None:
+    bench = Bench()
+    small = msgspec.structs.replace(bench.ctx.policy, memory_bytes=2 * cost_of(100))
+    bench.tell(lifecycle.PolicyChanged(small))
+    bench.warm(A, B)
+    bench.ctx.said.clear()
+    for _ in range(3):
+        bench.tell(get(A.cid))
+        bench.read(memory=(A,))
+    for _ in range(3):
+        bench.tell(get(C.cid))
+        bench.read(disk=(C,))
+    moves = [(said.to, said.message) for said in bench.ctx.said if isinstance(said.message, MOVES)]
+    assert moves == [("", tiers.TierEvict((B.cid,))), ("memory", tiers.TierPut((C,)))]
+
+
+def test_a_smaller_policy_lets_go_of_what_is_worth_least() -> None:
+    bench = Bench()
+    bench.warm(A, B, A)
+    small = msgspec.structs.replace(bench.ctx.policy, memory_bytes=cost_of(100))
+    bench.tell(lifecycle.PolicyChanged(small))
+    assert bench.ctx.take(tiers.TierEvict) == [tiers.TierEvict((B.cid,))]
+    bench.tell(lifecycle.PolicyChanged(bench.ctx.policy))
+    assert bench.ctx.take(tiers.TierEvict) == []
+
+
+def test_a_new_memory_is_not_asked_for_what_the_last_one_held() -> None:
+    bench = Bench()
+    bench.warm(A)
+    bench.tell(lifecycle.ActorRestarted("memory", 2))
+    bench.tell(get(A.cid))
+    assert bench.tier("memory", tiers.TierGet) == []
+    bench.read(disk=(A,))
+    (kept,) = bench.tier("memory", tiers.TierPut)
+    assert kept.message == tiers.TierPut((A,)), "but how often it was used is known"
 
 
 def test_nothing_asked_and_inline_cids_are_answered_at_once() -> None:
@@ -271,9 +310,9 @@ def test_a_large_block_is_not_kept_in_a_small_memory() -> None:
     bench = Bench()
     bench.ctx.policy = LEECHER
     large = block(9, 2 * 1024 * 1024)
-    bench.warm(large, A)
-    bench.tell(blocks.BlocksFetched("p", (large, A)))
-    bench.store()
+    for _ in range(2):
+        bench.tell(blocks.BlocksFetched("p", (large, A)))
+        bench.store()
     (kept,) = bench.tier("memory", tiers.TierPut)
     assert kept.message == tiers.TierPut((A,))
 

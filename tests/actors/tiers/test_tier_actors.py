@@ -59,6 +59,14 @@ def test_memory_answers_in_every_word() -> None:
     assert (stat.blocks, stat.capacity, stat.hits, stat.misses) == (1, WORKER.memory_bytes, 1, 1)
 
 
+def test_what_memory_is_to_let_go_of_is_gone_without_a_word() -> None:
+    ctx = FakeContext("memory")
+    actor = MemoryTierActor(ctx)
+    say(ctx, actor, tiers.TierPut((A, B)))
+    assert say(ctx, actor, tiers.TierEvict((A.cid, C.cid))) == []
+    assert say(ctx, actor, tiers.TierHas((A.cid, B.cid))) == [tiers.TierSizes("memory", (-1, 1000))]
+
+
 def test_a_smaller_policy_shrinks_memory_at_once() -> None:
     ctx = FakeContext("memory")
     actor = MemoryTierActor(ctx)
