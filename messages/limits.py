@@ -299,3 +299,9 @@ HEAT_ONCE_MAX: Final = Limit(32768, "names", "of blocks used once, about 180 byt
 HEAT_AGAIN_MAX: Final = Limit(
     32768, "names", "of blocks used again and not in memory, about 390 bytes each", "measured"
 )
+
+# --- the keeper and what it is told (actors.keeper, actors.placement) ----------------------------
+HOLDS_MAX: Final = Limit(4096, "requests", "that hold content while they run; as many as can be open", "design 5")
+USES_WAITING_MAX: Final = Limit(
+    65536, "blocks", "put or read and not yet told to the keeper, about 300 bytes each", "nothing unbounded"
+)

@@ -33,6 +33,17 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: int = 32 * MIB
     disk_bytes: int = 0  # quota of the disk tier; 0: bounded by the disk alone
     cold_bytes: int = 0  # quota of the cold tier; 0: bounded by its disk or object store alone
+    # what moves between tiers, and what goes (the keeper)
+    use_cold_tier: bool = True  # move blocks there that have cooled
+    collect_garbage: bool = True  # delete what nothing keeps when a tier passes its high watermark
+    watermark_high: float = 0.9  # of a tier's quota, above which it is emptied down to
+    watermark_low: float = 0.8  # of a tier's quota
+    promotion_heat: float = 4.0  # from which a block in the cold tier moves to disk: four uses within the hour
+    demotion_heat: float = 0.5  # below which one on a disk tier above its low watermark moves to the cold tier
+    storage_weight: float = 1.0  # how much what this node is given matters to it; see actors.placement.choice
+    move_bytes_per_s: int = 32 * MIB  # between tiers; 0: no limit
+    scrub_bytes_per_s: int = 4 * MIB  # read and hashed in the background; 0: no limit
+    scrub_every_s: float = 7 * 86400.0  # seconds between scrubs
     # bitswap
     serve_peers_max: int = 256  # peers whose wants are kept at one time
     session_bytes_in_flight: int = 32 * MIB  # asked for and not yet arrived, all sessions
@@ -44,6 +55,7 @@ MASTER: Final = Policy(
     connections_high=384,
     connections_max=512,
     memory_bytes=128 * MIB,
+    storage_weight=1.5,
     serve_peers_max=512,
 )
 WORKER: Final = Policy(role="worker")
@@ -56,6 +68,8 @@ LEECHER: Final = Policy(
     connections_max=32,
     memory_bytes=24 * MIB,
     disk_bytes=8 * GIB,
+    use_cold_tier=False,
+    storage_weight=0.5,
     serve_peers_max=0,
     session_bytes_in_flight=16 * MIB,
 )

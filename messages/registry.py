@@ -3,7 +3,7 @@
 from types import ModuleType
 from typing import Final
 
-from shoal.messages import blocks, discovery, exchange, lifecycle, replies, tiers, transport, wants
+from shoal.messages import blocks, discovery, exchange, keeping, lifecycle, replies, tiers, transport, wants
 from shoal.messages.base import Control, Message, Reply, prepared
 
 MODULES: Final[tuple[ModuleType, ...]] = (
@@ -11,6 +11,7 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     lifecycle,
     blocks,
     tiers,
+    keeping,
     wants,
     exchange,
     transport,
@@ -32,4 +33,4 @@ def _collect() -> dict[str, type[Message]]:
 KINDS: Final[dict[str, type[Message]]] = _collect()
 
 # Replies after which more may follow for the same request; any other reply ends it.
-PARTIAL_REPLIES: Final[frozenset[str]] = frozenset({blocks.BlocksFound.__name__})
+PARTIAL_REPLIES: Final[frozenset[str]] = frozenset({blocks.BlocksFound.__name__, keeping.GcRemoved.__name__})

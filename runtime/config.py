@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from shoal.messages.errors import BadConfig
+from shoal.messages.limits import MIB
 from shoal.messages.policy import POLICIES, Policy
 from shoal.runtime import settings
 from shoal.runtime.network.config import Wire
@@ -46,6 +47,9 @@ class Config(msgspec.Struct, frozen=True):
     offline: bool = False
     peers: tuple[str, ...] = ()  # to stay connected to; each ends in /p2p/ID
     wire: Wire = "shoal"  # whose Noise sessions and yamux: shoal's own, or py-libp2p's ("stock")
+    cold_url: str = ""  # of an object store for the cold tier's segments, such as s3://bucket/prefix
+    cold_segment_bytes: int = 64 * MIB  # of one segment of the cold tier
+    cold_level: int = 3  # zstd's, 1 (fast) to 19 (small)
     log_level: str = "info"
     log_format: str = "text"
     overrides: dict[str, bool | int | float] = {}  # fields of the policy, whatever the role

@@ -18,7 +18,7 @@ from shoal.messages import transport
 from shoal.messages.errors import Unavailable
 from shoal.runtime import naming
 from shoal.runtime.api import NodeApi
-from shoal.runtime.children import KeptPeers, child_specs
+from shoal.runtime.children import KeptPeers, Shelves, child_specs
 from shoal.runtime.config import Config
 from shoal.runtime.http.server import HttpServer
 from shoal.runtime.machine import Machine
@@ -71,7 +71,11 @@ class Node:
         identity = load_or_create(self._repo.identity_path)
         policy = config.policy
         transport_spec = self._transport_spec(identity)
-        specs = child_specs(self._repo.blocks_path, policy, transport_spec, self._kept())
+        shelves = Shelves(
+            self._repo.blocks_path, self._repo.cold_path, self._repo.catalog_path, config.cold_url,
+            config.cold_segment_bytes, config.cold_level,
+        )  # fmt: skip
+        specs = child_specs(shelves, policy, transport_spec, self._kept())
         self._machine = Machine(
             specs,
             policy,

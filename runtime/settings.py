@@ -248,6 +248,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "offline": Setting(_flag),
     "peers": Setting(_list_of(_peer_addr)),
     "wire": Setting(_one_of(*get_args(Wire))),
+    "cold_url": Setting(_text),
+    "cold_segment_bytes": Setting(_size),
+    "cold_level": Setting(_whole(1, 19)),
     "log_level": Setting(_one_of(*LOG_LEVELS)),
     "log_format": Setting(_one_of(*LOG_FORMATS)),
     **{

@@ -6,7 +6,8 @@ Not the stores that live in it: this gives them their paths.  Begin at ``Repo.op
     version         the layout of this folder, one decimal number
     identity.key    the node's private key, readable by its owner only
     blocks.sqlite   the disk tier
-    cold/           the cold tier's segments
+    cold/           the cold tier's segments, or their index where they are in an object store
+    catalog/        the keeper's: pins, and how blocks were used
     api             the address of the running node's API, removed when it stops
 """
 
@@ -86,6 +87,11 @@ class Repo:
     def cold_path(self) -> Path:
         """The cold tier's folder."""
         return self.path / "cold"
+
+    @property
+    def catalog_path(self) -> Path:
+        """The folder of the keeper's catalogue: pins, and how blocks were used."""
+        return self.path / "catalog"
 
     @property
     def identity_path(self) -> Path:

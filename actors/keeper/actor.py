@@ -11,6 +11,8 @@ idle node does nothing here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, handles
@@ -33,6 +35,7 @@ from shoal.storage.catalog.rows import Use
 DISK, COLD = DURABLE
 LOOK_S: Final = 1.0  # seconds from a change to a look at how full the tiers are
 RETRY_S: Final = 30.0  # seconds after a move or collection that failed before the next
+FRUITLESS_S: Final = 600.0  # seconds before the next collection when one failed or all but little is kept: it costs
 CHOSEN_MAX: Final = 1024  # blocks of one run of moves; the next look chooses anew
 PINS_PAGE: Final = 1024
 ROUND_S: Final = 6 * 3600.0  # seconds between rounds that only list: what they mend is rare
@@ -52,6 +55,9 @@ class KeeperActor(Actor):
         self.patrol = Patrol(ctx, catalog, self._cold_seen)
         self.cold_used = self.pressed = False
         self.moved_up = self.moved_down = self.moved_bytes = self.collected = self.collected_bytes = 0
+        self._began = ctx.wall()
+        self._told = False  # placement knows how it stands with the cold tier
+        self._collect_after = -math.inf  # the node's clock: a collection found too little to delete
         self._due = False  # a look is to come
         self._not_before = -math.inf  # the node's clock: after a failure
 
@@ -167,7 +173,7 @@ class KeeperActor(Actor):
         """A round at the start, later ones now and then; one with a scrub when the last is long enough ago."""
         every = self.ctx.policy.scrub_every_s
         last = self.patrol.last_scrub
-        since = self.ctx.wall() - (last.began if last is not None else self._started_wall)
+        since = self.ctx.wall() - (last.began if last is not None else self._began)
         self.patrol.start(scrub=every > 0 and since >= every)
         self.ctx.after(min(ROUND_S, every) if every > 0 else ROUND_S, self._rounds)
 
@@ -223,8 +229,9 @@ class KeeperActor(Actor):
 
     @handles(lifecycle.ActorRestarted)
     def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
-        if message.name == "placement" and (self.cold_used or self.pressed):
-            self._tell_placement(lambda: None)
+        if message.name == "placement":
+            self._told = False
+            self._look_soon()
 
     def _look_soon(self) -> None:
         if not self._due:
@@ -243,14 +250,12 @@ class KeeperActor(Actor):
                     self._act(found[DISK], found[COLD])
 
         for tier in DURABLE:
-            self.ctx.request(
-                tiers.TierStatus(), lambda reply, tier=tier: answered(tier, reply), to=tier, timeout_s=STEP_TIMEOUT_S
-            )
+            self.ctx.request(tiers.TierStatus(), partial(answered, tier), to=tier, timeout_s=STEP_TIMEOUT_S)
 
     def _act(self, disk: Level, cold: Level) -> None:
         policy = self.ctx.policy
         pressed = policy.use_cold_tier and disk.above_low(policy) > 0
-        if pressed != self.pressed or (cold.size > 0 and not self.cold_used):
+        if pressed != self.pressed or (cold.size > 0 and not self.cold_used) or not self._told:
             self.pressed, self.cold_used = pressed, self.cold_used or cold.size > 0
             self._tell_placement(lambda: None)
         if self.mover.busy or self.collector.run is not None:
@@ -287,21 +292,24 @@ class KeeperActor(Actor):
         policy = self.ctx.policy
         needed = {DISK: disk, COLD: cold}
         high = {tier: level.above_low(policy) for tier, level in needed.items() if level.is_high(policy)}
-        if not high or not policy.collect_garbage:
+        if not high or not policy.collect_garbage or self.ctx.now() < self._collect_after:
             return
 
         def ended(result: keeping.GcEnd | LocalError) -> None:
             if isinstance(result, LocalError):
                 self.ctx.log.warning("no garbage collected: %s", result)
-            self._run_ended(result.message if isinstance(result, LocalError) else "")
+            if isinstance(result, LocalError) or result.size < sum(high.values()):
+                self._collect_after = self.ctx.now() + FRUITLESS_S
+            self._look_soon()
 
         self.collector.start(Collection(False, self.ctx.wall(), self._collected, ended, needed=high))
 
-    def _tell_placement(self, then: "Callable[[], None]") -> None:
+    def _tell_placement(self, then: Callable[[], None]) -> None:
         """Have placement know how it stands with the cold tier; ``then`` when it does."""
 
         def told(reply: Message) -> None:
             if isinstance(reply, Done):
+                self._told = True
                 then()
 
         self.ctx.request(keeping.TiersChanged(self.cold_used, self.pressed), told, timeout_s=STEP_TIMEOUT_S)
@@ -328,7 +336,7 @@ class KeeperActor(Actor):
 
     def _run_ended(self, reason: str) -> None:
         if reason:
-            self.ctx.log.warning("moving blocks between tiers stopped: %s", reason)
+            self.ctx.log.warning("moving blocks between the tiers stopped: %s", reason)
             self._not_before = self.ctx.now() + RETRY_S
         self._look_soon()
 

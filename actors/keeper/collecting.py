@@ -200,9 +200,7 @@ class Collector:
         self.ctx.after(STEP_S, lambda: self._guarded(step))
 
     def _ask(self, message: Message, to: str, answered: Callable[[Message], None]) -> None:
-        self.ctx.request(
-            message, lambda reply: self._guarded(lambda: answered(reply)), to=to, timeout_s=STEP_TIMEOUT_S
-        )
+        self.ctx.request(message, lambda reply: self._guarded(lambda: answered(reply)), to=to, timeout_s=STEP_TIMEOUT_S)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """One step; a fault ends the run, never the actor."""

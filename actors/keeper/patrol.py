@@ -164,7 +164,9 @@ class Patrol:
 
     def _repair(self, run: Round, damaged: tuple[CID, ...]) -> None:
         """Have them fetched; they are stored as they come, like everything that is fetched."""
-        self.ctx.log.warning("%d damaged blocks in the %s tier, set aside: %s", len(damaged), DURABLE[run.tier], damaged)
+        self.ctx.log.warning(
+            "%d damaged blocks in the %s tier, set aside: %s", len(damaged), DURABLE[run.tier], damaged
+        )
 
         def found(reply: Message) -> None:
             if isinstance(reply, blocks.BlocksFound):

@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, handles
-from shoal.actors.placement.choice import belongs_in_memory
 from shoal.actors.placement.gets import Get, Gets
 from shoal.actors.placement.hot import HotSet
+from shoal.actors.placement.reading import COLD, DISK, MEMORY, Reading
+from shoal.actors.placement.storing import Storing
 from shoal.actors.placement.tiercalls import TierCalls
-from shoal.messages import blocks, lifecycle, tiers, wants
+from shoal.actors.placement.uses import Uses
+from shoal.messages import blocks, keeping, lifecycle, tiers, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, IDENTITY
 from shoal.messages.envelope import Envelope
-from shoal.messages.replies import Failed, Overloaded, Refused
+from shoal.messages.replies import Done, Failed, Overloaded, Refused
 
-MEMORY, DISK = "memory", "disk"
 SWEEP_S: Final = 1.0  # seconds between looks for overdue requests, while there are requests
-EVICTED_AT_ONCE: Final = 4096  # CIDs of one message to memory: a smaller policy may evict a hundred thousand
 OVERDUE_GRACE_S: Final = 1.0  # seconds that the wantlist has to say first, with its better text, why a want failed
 
 
@@ -38,8 +38,9 @@ class PlacementActor(Actor):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.gets = Gets()
-        self.hot = HotSet(ctx.policy.memory_bytes)
-        self.tier = TierCalls(ctx)
+        self.calls = TierCalls(ctx)
+        self.reading = Reading(ctx, self.calls, HotSet(ctx.policy.memory_bytes), Uses(ctx))
+        self.storing = Storing(ctx, self.calls, self.reading, self.gets)
         self.sweeping = False
 
     # --- asking ------------------------------------------------------------------------------------
@@ -59,47 +60,7 @@ class PlacementActor(Actor):
         def absent(missing: tuple[CID, ...], failure: Failed | None) -> None:
             self._not_here(envelope.id, missing, failure)
 
-        self._read(rest, envelope.deadline, found, absent)
-
-    def _read(
-        self,
-        cids: tuple[CID, ...],
-        deadline: float,
-        found: Callable[[tuple[Block, ...]], None],
-        absent: Callable[[tuple[CID, ...], Failed | None], None],
-    ) -> None:
-        """Look in memory, then on disk.  ``absent`` is called exactly once, at the end, even with nothing."""
-        hot = tuple(cid for cid in cids if self.hot.holds(cid))
-        cold = tuple(cid for cid in cids if not self.hot.holds(cid)) if hot else cids
-
-        def from_memory(reply: Message) -> None:
-            missing = hot
-            if isinstance(reply, tiers.TierBlocks):
-                missing = reply.missing
-                self.hot.lost(missing)
-                self._keep_in_memory(reply.blocks)
-                if reply.blocks:
-                    found(reply.blocks)
-            look_on_disk(missing + cold)
-
-        def look_on_disk(rest: tuple[CID, ...]) -> None:
-            if rest:
-                self.tier.call(DISK, tiers.TierGet(rest), deadline, lambda reply: from_disk(reply, rest))
-            else:
-                absent((), None)
-
-        def from_disk(reply: Message, asked: tuple[CID, ...]) -> None:
-            if isinstance(reply, tiers.TierBlocks):
-                self._keep_in_memory(reply.blocks)
-                found(reply.blocks)
-                absent(reply.missing, None)
-            else:
-                absent(asked, reply if isinstance(reply, Failed) else None)
-
-        if hot:
-            self.ctx.request(tiers.TierGet(hot), from_memory, to=MEMORY, deadline=deadline)
-        else:
-            look_on_disk(cold)
+        self.reading.find(rest, envelope.deadline, found, absent)
 
     def _not_here(self, request: int, missing: tuple[CID, ...], failure: Failed | None) -> None:
         get = self.gets.open.get(request)
@@ -149,15 +110,16 @@ class PlacementActor(Actor):
     def on_put(self, message: blocks.PutBlocks, envelope: Envelope) -> None:
         def stored(reply: Message) -> None:
             if isinstance(reply, tiers.TierStored):
-                self.ctx.reply(envelope, blocks.BlocksStored(reply.count, reply.size))
+                size = sum(len(block) for block in message.blocks)
+                self.ctx.reply(envelope, blocks.BlocksStored(len(message.blocks), size))
                 self._available(message.blocks)
             else:
                 self.ctx.reply(envelope, reply)
 
-        self.tier.call(DISK, tiers.TierPut(message.blocks), envelope.deadline, stored)
+        self.storing.put(message.blocks, envelope.priority, envelope.deadline, stored)
 
     @handles(blocks.BlocksFetched)
-    def on_fetched(self, message: blocks.BlocksFetched, _: Envelope) -> None:
+    def on_fetched(self, message: blocks.BlocksFetched, envelope: Envelope) -> None:
         """Blocks from a peer: stored, then handed to whoever waits.  The deadline is that of the last who waits.
 
         They are stored also when nobody waits: after a restart of this actor the askers may not have asked again yet,
@@ -165,20 +127,20 @@ class PlacementActor(Actor):
         """
         waiting = [number for block in message.blocks for number in self.gets.waiting_for(block.cid)]
         deadline = max((self.gets.open[number].envelope.deadline for number in waiting), default=math.inf)
+        priority = max((self.gets.open[number].envelope.priority for number in waiting), default=envelope.priority)
         if not waiting:
             self.ctx.count("fetched_for_nobody")
 
         def stored(reply: Message) -> None:
             if isinstance(reply, tiers.TierStored):
                 self._available(message.blocks)
-                self._keep_in_memory(message.blocks)
                 return
             reason = getattr(reply, "reason", "the disk tier is overloaded")
             error = reply.error if isinstance(reply, Failed) else "Unavailable"
             for block in message.blocks:
                 self._give_up(block.cid, reason, error)
 
-        self.tier.call(DISK, tiers.TierPut(message.blocks), deadline, stored)
+        self.storing.put(message.blocks, priority, deadline, stored, copy=True)
 
     def _give_up(self, cid: CID, reason: str, error: str) -> None:
         """Nobody gets this block, and it is not to be fetched again and again for requests that have been answered."""
@@ -200,34 +162,21 @@ class PlacementActor(Actor):
         entries = tuple(blocks.AvailableBlock(block.cid, len(block)) for block in stored)
         self.ctx.send(blocks.BlocksAvailable(entries))
 
-    def _keep_in_memory(self, used: tuple[Block, ...]) -> None:
-        """Note these uses, and move what they make worth it: copies into memory, others out to make room."""
-        policy = self.ctx.policy
-        moves = self.hot.all_used([block for block in used if belongs_in_memory(len(block), policy)], self.ctx.now())
-        self._evict(moves.evict)
-        if moves.put:
-            self.ctx.send(tiers.TierPut(moves.put), to=MEMORY)
-
-    def _evict(self, cids: tuple[CID, ...]) -> None:
-        """Have memory let go of these."""
-        for at in range(0, len(cids), EVICTED_AT_ONCE):
-            self.ctx.send(tiers.TierEvict(cids[at : at + EVICTED_AT_ONCE]))
-
     # --- for peers, and about the store ------------------------------------------------------------
 
     @handles(blocks.HasBlocks)
     def on_has(self, message: blocks.HasBlocks, envelope: Envelope) -> None:
         asked = tuple(cid for cid in message.cids if cid.hash_code != IDENTITY)
 
-        def answered(reply: Message) -> None:
-            if not isinstance(reply, tiers.TierSizes):
-                self.ctx.reply(envelope, reply)
+        def known(result: tuple[int, ...] | Message) -> None:
+            if not isinstance(result, tuple):
+                self.ctx.reply(envelope, result)
                 return
-            known = iter(reply.sizes)
-            sizes = [len(cid.digest) if cid.hash_code == IDENTITY else next(known) for cid in message.cids]
+            found = iter(result)
+            sizes = [len(cid.digest) if cid.hash_code == IDENTITY else next(found) for cid in message.cids]
             self.ctx.reply(envelope, blocks.BlockSizes(tuple(sizes)))
 
-        self.tier.call(DISK, tiers.TierHas(asked), envelope.deadline, answered)
+        self.reading.sizes(asked, envelope.deadline, known)
 
     @handles(blocks.ServeBlocks)
     def on_serve(self, message: blocks.ServeBlocks, envelope: Envelope) -> None:
@@ -237,18 +186,25 @@ class PlacementActor(Actor):
         def absent(missing: tuple[CID, ...], _: Failed | None) -> None:
             self.ctx.reply(envelope, blocks.BlocksServed(message.peer, tuple(gathered), missing))
 
-        self._read(asked, envelope.deadline, gathered.extend, absent)
+        self.reading.find(asked, envelope.deadline, gathered.extend, absent)
 
     @handles(blocks.DeleteBlocks)
     def on_delete(self, message: blocks.DeleteBlocks, envelope: Envelope) -> None:
-        self.hot.forget(message.cids)
-        self.ctx.send(tiers.TierDelete(message.cids), to=MEMORY)
-        self.tier.call(DISK, tiers.TierDelete(message.cids), envelope.deadline, lambda r: self.ctx.reply(envelope, r))
+        self.storing.delete(message.cids, envelope.deadline, lambda reply: self.ctx.reply(envelope, reply))
+
+    @handles(keeping.DropBlocks)
+    def on_drop(self, message: keeping.DropBlocks, envelope: Envelope) -> None:
+        self.storing.drop(message, envelope)
+
+    @handles(keeping.TiersChanged)
+    def on_tiers_changed(self, message: keeping.TiersChanged, envelope: Envelope) -> None:
+        self.storing.changed(message)
+        self.ctx.reply(envelope, Done())
 
     @handles(blocks.RepoStat)
     def on_repo_stat(self, _: blocks.RepoStat, envelope: Envelope) -> None:
         figures: dict[str, blocks.TierStat] = {}
-        names = (MEMORY, DISK)
+        names = (MEMORY, DISK, COLD)
 
         def gather(name: str) -> Callable[[Message], None]:
             def answered(reply: Message) -> None:
@@ -269,14 +225,14 @@ class PlacementActor(Actor):
         if message.name == "wantlist":
             for number, get in list(self.gets.open.items()):
                 self._want(get, [cid for cid in sorted(get.remaining) if number in self.gets.wanted.get(cid, ())])
-        elif message.name in (MEMORY, DISK):
-            self.tier.repeat(message.name)
+        elif message.name in (MEMORY, DISK, COLD):
+            self.calls.repeat(message.name)
             if message.name == MEMORY:
-                self.hot.empty()
+                self.reading.hot.empty()
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:
-        self._evict(self.hot.resize(message.policy.memory_bytes, self.ctx.now()))
+        self.reading.evict(self.reading.hot.resize(message.policy.memory_bytes, self.ctx.now()))
 
     # --- within ------------------------------------------------------------------------------------
 

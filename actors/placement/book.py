@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from shoal.storage.heat import heat
 from shoal.messages.limits import HEAT_AGAIN_MAX, HEAT_ONCE_MAX
+from shoal.storage.heat import heat
 from shoal.storage.memory import cost_of
 
 FADE_S: Final = 3600.0  # seconds in which past uses count half: a pattern that changes is followed within them

@@ -22,7 +22,7 @@ from shoal.messages import discovery
 from shoal.messages.cid import CID
 from shoal.messages.policy import Policy, policy_of
 from shoal.runtime.api import NodeApi
-from shoal.runtime.children import child_specs
+from shoal.runtime.children import Shelves, child_specs
 from shoal.runtime.http.backend import AddItem, AddOptions
 from shoal.runtime.machine import Machine
 from shoal.runtime.simulation.internet import InternetConfig, SimulatedHost, SimulatedInternet
@@ -67,7 +67,7 @@ class SimNode:
             network = SimulatedNetwork(internet, self.host, around=lambda events: world.on_actor(ctx, events))
             return TransportActor(ctx, network, LISTEN, AGENT)
 
-        specs = child_specs(self.folder / "blocks.sqlite", self.policy, ChildSpec("transport", transport), ())
+        specs = child_specs(Shelves.within(self.folder), self.policy, ChildSpec("transport", transport), ())
         self.machine = self.swarm.world.machine(specs, self.policy, self.name)
         self.machine.start(START_TIMEOUT_S)
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from shoal.messages import blocks, discovery, exchange, lifecycle, tiers, transport, wants
+from shoal.messages import blocks, discovery, exchange, keeping, lifecycle, tiers, transport, wants
 from shoal.messages.base import Control, Message
 from shoal.messages.envelope import LOCAL, USER
 
@@ -30,7 +30,7 @@ ONLY_PEER: Final = frozenset({PEER})
 INNER: Final = frozenset({LOCAL})
 
 # Every actor that a node may run besides the supervisor, in the order of their start.
-ACTORS: Final = ("memory", "disk", "transport", "bootstrap", "wantlist", "bitswap", "placement")
+ACTORS: Final = ("memory", "disk", "cold", "transport", "bootstrap", "wantlist", "bitswap", "placement", "keeper")
 
 
 class OnNo(enum.Enum):
@@ -75,7 +75,7 @@ _ALL: Final = " ".join(ACTORS)
 
 ROUTES: Final[tuple[Route, ...]] = (
     # --- blocks
-    _route(blocks.GetBlocks, EDGE, "placement", OWN),
+    _route(blocks.GetBlocks, "edge keeper", "placement", OWN),
     _route(blocks.CancelGet, EDGE, "placement", OWN, notice=True),
     _route(blocks.PutBlocks, EDGE, "placement", OWN, capability="accept_blocks"),
     _route(blocks.HasBlocks, "edge bitswap", "placement"),
@@ -85,12 +85,29 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(blocks.DeleteBlocks, EDGE, "placement", OWN),
     _route(blocks.RepoStat, EDGE, "placement", OWN),
     # --- tiers
-    _route(tiers.TierGet, "placement", "memory disk"),
-    _route(tiers.TierHas, "placement", "memory disk"),
-    _route(tiers.TierPut, "placement", "memory disk"),
-    _route(tiers.TierDelete, "placement", "memory disk", OWN),
+    _route(tiers.TierGet, "placement keeper", "memory disk cold"),
+    _route(tiers.TierHas, "placement keeper", "memory disk cold"),
+    _route(tiers.TierPut, "placement keeper", "memory disk cold"),
+    _route(tiers.TierDelete, "placement", "memory disk cold", OWN),
     _route(tiers.TierEvict, "placement", "memory", notice=True),
-    _route(tiers.TierStatus, "placement", "memory disk", OWN),
+    _route(tiers.TierStatus, "placement keeper", "memory disk cold", OWN),
+    _route(tiers.TierList, "keeper", "disk cold", OWN),
+    _route(tiers.TierScrub, "keeper", "disk cold", OWN),
+    # --- keeping
+    _route(keeping.BlocksUsed, "placement", "keeper"),
+    _route(keeping.DropBlocks, "keeper", "placement", OWN),
+    _route(keeping.TiersChanged, "keeper", "placement", OWN),
+    _route(keeping.Hold, EDGE, "keeper", OWN),
+    _route(keeping.Release, EDGE, "keeper", OWN, notice=True),
+    _route(keeping.AddPin, EDGE, "keeper", OWN),
+    _route(keeping.RemovePin, EDGE, "keeper", OWN),
+    _route(keeping.ListPins, EDGE, "keeper", OWN),
+    _route(keeping.FindPins, EDGE, "keeper", OWN),
+    _route(keeping.CollectGarbage, EDGE, "keeper", OWN),
+    _route(keeping.Scrub, EDGE, "keeper", OWN),
+    _route(keeping.AskScrub, EDGE, "keeper", OWN),
+    _route(keeping.KeeperStat, EDGE, "keeper", OWN),
+    _route(keeping.AskUsage, EDGE, "keeper", OWN),
     # --- wants
     _route(wants.Want, "placement", "wantlist", OWN, capability="fetch_blocks"),
     _route(wants.CancelWants, "placement", "wantlist", notice=True),

@@ -20,7 +20,7 @@ from shoal.messages import blocks, lifecycle
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
 from shoal.messages.policy import WORKER
-from shoal.runtime.children import child_specs
+from shoal.runtime.children import Shelves, child_specs
 from shoal.runtime.machine import Machine
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.tests.support.processes import memory_bytes
@@ -152,7 +152,7 @@ def main(folder: str, counts: list[int]) -> None:
     def transport(ctx: Context) -> TransportActor:
         return TransportActor(ctx, ScriptedPeers(ctx, script), (), "scripted")
 
-    specs = child_specs(Path(folder) / "blocks.sqlite", WORKER, ChildSpec("transport", transport), ())
+    specs = child_specs(Shelves.within(Path(folder)), WORKER, ChildSpec("transport", transport), ())
     machine = Machine(specs, WORKER, rng_seed=1)
     machine.start(30)
     try:

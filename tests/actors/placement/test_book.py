@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.actors.placement.book import FADE_S, Book, Use
-from shoal.storage.heat import heat
 from shoal.messages.limits import HEAT_AGAIN_MAX, HEAT_ONCE_MAX
+from shoal.storage.heat import heat
 
 
 def name(number: int) -> bytes:

@@ -1,0 +1,146 @@
+"""Puts blocks where they belong, and deletes them so that no reader and no newcomer is hurt.
+
+A tier that is full is no reason to refuse a block that the other durable tier would take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shoal.actors.base import Context
+from shoal.actors.placement.choice import goes_to_disk
+from shoal.actors.placement.gets import Gets
+from shoal.actors.placement.reading import COLD, DISK, MEMORY, Reading
+from shoal.actors.placement.tiercalls import TierCalls
+from shoal.messages import keeping, tiers
+from shoal.messages.base import Message
+from shoal.messages.block import Block
+from shoal.messages.cid import CID
+from shoal.messages.envelope import Envelope
+from shoal.messages.replies import Done, Failed
+
+Answered = Callable[[Message], None]
+
+
+class Storing:
+    """Blocks in and out of the tiers."""
+
+    def __init__(self, ctx: Context, calls: TierCalls, reading: Reading, gets: Gets) -> None:
+        self.ctx = ctx
+        self.calls = calls
+        self.reading = reading
+        self.gets = gets
+        self.pressed = False  # the disk tier is above its low watermark
+        self._cold_put = False  # we have put something into the cold tier, which the keeper may not have seen
+
+    # --- in ----------------------------------------------------------------------------------------
+
+    def put(
+        self, blocks: tuple[Block, ...], priority: int, deadline: float, done: Answered, *, copy: bool = False
+    ) -> None:
+        """Store all of ``blocks`` durably; ``done`` hears TierStored for all of them, or the first thing that failed.
+
+        With ``copy`` memory may take one.
+        """
+        policy, uses = self.ctx.policy, self.reading.uses
+        uses.coming(blocks)
+        homes: dict[str, list[Block]] = {DISK: [], COLD: []}
+        for block in blocks:
+            homes[DISK if goes_to_disk(len(block), priority, self.pressed, policy) else COLD].append(block)
+        shares = [(tier, tuple(share)) for tier, share in homes.items() if share] or [(DISK, blocks)]
+        replies: list[Message] = []
+
+        def stored(tier: str, share: tuple[Block, ...], reply: Message) -> None:
+            uses.came(share)
+            if isinstance(reply, tiers.TierStored):
+                self._stored(share, tier, copy)
+            replies.append(reply)
+            if len(replies) == len(shares):
+                done(next((one for one in replies if not isinstance(one, tiers.TierStored)), replies[0]))
+
+        for tier, share in shares:
+            self._put(tier, share, deadline, stored)
+
+    def _put(
+        self,
+        tier: str,
+        blocks: tuple[Block, ...],
+        deadline: float,
+        stored: Callable[[str, tuple[Block, ...], Message], None],
+    ) -> None:
+        """Put into ``tier``, and into the other one when it has no room."""
+        other = COLD if tier == DISK else DISK
+
+        def answered(reply: Message) -> None:
+            full = isinstance(reply, Failed) and reply.error == "StorageFull"
+            if not full or not self.ctx.policy.use_cold_tier:
+                stored(tier, blocks, reply)
+                return
+            self.ctx.count("puts_to_the_other_tier")
+            if other == COLD:
+                self._use_cold()
+            self.calls.call(
+                other,
+                tiers.TierPut(blocks),
+                deadline,
+                lambda second: stored(other, blocks, second if isinstance(second, tiers.TierStored) else reply),
+            )
+
+        if tier == COLD:
+            self._use_cold()
+        self.calls.call(tier, tiers.TierPut(blocks), deadline, answered)
+
+    def _use_cold(self) -> None:
+        """From before a block is there nobody may look past the cold tier."""
+        self.reading.cold_used = self._cold_put = True
+
+    def changed(self, message: keeping.TiersChanged) -> None:
+        """What the keeper has seen of the tiers."""
+        self.reading.cold_used = message.cold_used or self._cold_put
+        self.pressed = message.pressed
+
+    def _stored(self, blocks: tuple[Block, ...], tier: str, copy: bool) -> None:
+        if copy:
+            self.reading.used(blocks, tier, put=True)
+        else:
+            self.reading.uses.note(blocks, tier, put=True)
+
+    # --- out ---------------------------------------------------------------------------------------
+
+    def drop(self, message: keeping.DropBlocks, envelope: Envelope) -> None:
+        """Carry out what the keeper decided: one copy, or for good what is not in use."""
+        if message.tier:
+            one = tiers.TierDelete(message.cids)
+            self.reading.epochs.after_all(
+                lambda: self.calls.call(message.tier, one, envelope.deadline, lambda reply: self._told(envelope, reply))
+            )
+            return
+        kept = tuple(cid for cid in message.cids if self._in_use(cid))
+        names = {cid.multihash for cid in kept}
+        gone = tuple(cid for cid in message.cids if cid.multihash not in names)
+        self.delete(gone, envelope.deadline, lambda reply: self._told(envelope, reply, kept))
+
+    def delete(self, cids: Sequence[CID], deadline: float, done: Answered) -> None:
+        """Forget ``cids`` in every tier; ``done`` hears Done, or the first thing that failed."""
+        cids = tuple(cids)
+        if not cids:
+            done(Done())
+            return
+        self.reading.hot.forget(cids)
+        self.ctx.send(tiers.TierDelete(cids), to=MEMORY)
+        places = self.reading.places()
+        replies: list[Message] = []
+
+        def deleted(reply: Message) -> None:
+            replies.append(reply)
+            if len(replies) == len(places):
+                done(next((one for one in replies if not isinstance(one, Done)), replies[0]))
+
+        for tier in places:
+            self.calls.call(tier, tiers.TierDelete(cids), deadline, deleted)
+
+    def _in_use(self, cid: CID) -> bool:
+        return self.reading.uses.busy(cid) or bool(self.gets.wanted.get(cid))
+
+    def _told(self, envelope: Envelope, reply: Message, kept: tuple[CID, ...] = ()) -> None:
+        self.ctx.reply(envelope, keeping.BlocksDropped(kept) if isinstance(reply, Done) else reply)
