@@ -32,6 +32,7 @@ from shoal.messages.replies import Done, Failed
 T = TypeVar("T")
 
 UNBOUNDED: Final = 2**62  # bytes; a policy's 0 says that only the disk itself bounds the tier
+KEEPER: Final = "keeper"  # who moves and looks after blocks: what it reads says nothing about what users find
 COMMIT_BYTES: Final = 8 * MIB  # bytes in one transaction; more of them gain nothing and delay the acknowledgement
 
 
@@ -108,8 +109,9 @@ class DurableTierActor(Actor):
         else:
             found = tuple(block for block in rows if block is not None)
             missing = tuple(cid for cid, block in zip(message.cids, rows, strict=True) if block is None)
-            self.hits += len(found)
-            self.misses += len(missing)
+            if envelope.sender != KEEPER:
+                self.hits += len(found)
+                self.misses += len(missing)
             self.ctx.reply(envelope, tiers.TierBlocks(self.NAME, found, missing))
         self._commit_if_idle()
 
