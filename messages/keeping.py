@@ -55,7 +55,11 @@ class TiersChanged(Message, frozen=True):
 
 
 class Hold(Message, frozen=True):
-    """Keep these roots, all below them, and everything put from now on, until released.  -> ``Held``."""
+    """Keep these roots, all below them, and everything put from now on, until released.  -> ``Held``.
+
+    A hold has the number of the envelope that asked for it, so that who does not wait for the answer, or gives up
+    waiting, can release it all the same.
+    """
 
     roots: tuple[CID, ...] = ()
 
@@ -67,7 +71,7 @@ class Held(Reply, frozen=True):
 
 
 class Release(Message, frozen=True):
-    """The request is over."""
+    """The request is over.  -> ``Done``, also when there is no such hold (any more)."""
 
     hold: int
 

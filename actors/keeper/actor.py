@@ -87,15 +87,17 @@ class KeeperActor(Actor):
     @handles(keeping.Hold)
     def on_hold(self, message: keeping.Hold, envelope: Envelope) -> None:
         try:
-            number = self.holds.add(message.roots, self.ctx.wall())
+            self.holds.add(envelope.id, message.roots, self.ctx.wall())
         except LocalError as fault:
             self._fail(envelope, fault)
         else:
-            self.ctx.reply(envelope, keeping.Held(number))
+            self.collector.held(message.roots)
+            self.ctx.reply(envelope, keeping.Held(envelope.id))
 
     @handles(keeping.Release)
-    def on_release(self, message: keeping.Release, _: Envelope) -> None:
+    def on_release(self, message: keeping.Release, envelope: Envelope) -> None:
         self.holds.release(message.hold)
+        self.ctx.reply(envelope, Done())
 
     @handles(keeping.AddPin)
     def on_add_pin(self, message: keeping.AddPin, envelope: Envelope) -> None:

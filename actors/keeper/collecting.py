@@ -67,6 +67,11 @@ class Collector:
         self.run, self.state = run, "marking"
         self._guarded(self._mark_pins)
 
+    def held(self, roots: tuple[CID, ...]) -> None:
+        """A request holds ``roots`` from now on: what is below them is marked before anything more goes."""
+        if self.run is not None and self.run.held and roots:
+            self._guarded(lambda: self._mark_below(roots))
+
     # --- marking -----------------------------------------------------------------------------------
 
     def _mark_pins(self) -> None:
@@ -151,6 +156,9 @@ class Collector:
 
     def _sweep(self) -> None:
         run = self._current()
+        if self.catalog.frontier(1):  # pinned or held since: marked to the last leaf before anything more goes
+            self._expand()
+            return
         if run.needed is not None:
             run.tiers = [tier for tier in run.tiers if run.needed.get(tier, 0) > 0]
         if not run.tiers:

@@ -6,7 +6,6 @@ it.  A request that adds has no root to name until its end, so the time of its b
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 from shoal.messages.cid import CID
@@ -27,15 +26,12 @@ class Holds:
 
     def __init__(self) -> None:
         self.open: dict[int, OneHold] = {}
-        self._numbers = itertools.count(1)
 
-    def add(self, roots: tuple[CID, ...], now: float) -> int:
-        """Open one.  Raises Unavailable above HOLDS_MAX."""
+    def add(self, number: int, roots: tuple[CID, ...], now: float) -> None:
+        """Open one under the number of the envelope that asked for it.  Raises Unavailable above HOLDS_MAX."""
         if len(self.open) >= HOLDS_MAX.value:
             raise Unavailable(f"{len(self.open)} requests hold content already", "wait for some of them to end")
-        number = next(self._numbers)
         self.open[number] = OneHold(roots, now)
-        return number
 
     def release(self, number: int) -> None:
         """Close one; nothing when it is closed."""

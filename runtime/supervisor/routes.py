@@ -98,7 +98,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(keeping.DropBlocks, "keeper", "placement", OWN),
     _route(keeping.TiersChanged, "keeper", "placement", OWN),
     _route(keeping.Hold, EDGE, "keeper", OWN),
-    _route(keeping.Release, EDGE, "keeper", OWN, notice=True),
+    _route(keeping.Release, EDGE, "keeper", OWN),
     _route(keeping.AddPin, EDGE, "keeper", OWN),
     _route(keeping.RemovePin, EDGE, "keeper", OWN),
     _route(keeping.ListPins, EDGE, "keeper", OWN),
