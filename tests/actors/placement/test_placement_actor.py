@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import pytest
 
-from shoal.actors.placement.actor import OVERDUE_GRACE_S, SWEEP_S, PlacementActor
+from shoal.actors.placement.actor import OVERDUE_GRACE_S, SWEEP_S
 from shoal.actors.placement.tiercalls import DEFAULT_S
-from shoal.messages import blocks, lifecycle, tiers, wants
+from shoal.messages import blocks, keeping, lifecycle, tiers, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
-from shoal.messages.cid import CID, IDENTITY, RAW
-from shoal.messages.envelope import Envelope
 from shoal.messages.policy import LEECHER
 from shoal.messages.replies import Done, Failed, Overloaded, Refused
 from shoal.storage.memory import cost_of
+from shoal.tests.actors.placement.bench import INLINE, A, B, Bench, C, get, missing
 from shoal.tests.support.bitswap import block
-from shoal.tests.support.context import FakeContext, Said
 
-A, B, C = (block(number, 100) for number in range(3))
 MOVES = (tiers.TierEvict, tiers.TierPut)  # what is said to memory of what it holds
-INLINE = CID(1, RAW, IDENTITY, b"inline")
-
-
-class Bench:
-    """A placement actor and everybody around it."""
-
-    def __init__(self) -> None:
-        self.ctx = FakeContext("placement")
-        self.actor = PlacementActor(self.ctx)
-        self.actor.on_start()
-        self._id = 100
-
-    def tell(self, message: Message, *, deadline: float = math.inf, priority: int = 3) -> int:
-        """Give it a message; the envelope's id."""
-        self._id += 1
-        kind = type(message).__name__
-        self.actor.receive(
-            message, Envelope(self._id, kind, "test", "placement", b"", deadline=deadline, priority=priority)
-        )
-        self.actor.gets.check()
-        return self._id
-
-    def tier(self, name: str, kind: type[Message]) -> list[Said[Message]]:
-        """What a tier was asked since the last time."""
-        taken = self.ctx.take_said(kind)
-        self.ctx.said.extend(said for said in taken if said.to != name)
-        return [said for said in taken if said.to == name]
-
-    def warm(self, *used: Block) -> None:
-        """Have these used twice, so that memory was given them."""
-        self.actor.hot.all_used((*used, *used), self.ctx.now())
-
-    def read(self, memory: tuple[Block, ...] = (), disk: tuple[Block, ...] = ()) -> None:
-        """Let both tiers answer what they were asked to read, from what they hold."""
-        for name, held in (("memory", memory), ("disk", disk)):
-            for said in self.tier(name, tiers.TierGet):
-                here = {one.cid: one for one in held}
-                cids = said.message.cids  # type: ignore[attr-defined]  # a TierGet
-                found = tuple(here[cid] for cid in cids if cid in here)
-                said.answer(tiers.TierBlocks(name, found, tuple(cid for cid in cids if cid not in here)))
-
-    def store(self, reply: Message | None = None) -> None:
-        """Let the disk answer what it was asked to store."""
-        for said in self.tier("disk", tiers.TierPut):
-            held = said.message.blocks  # type: ignore[attr-defined]  # a TierPut
-            said.answer(reply or tiers.TierStored("disk", len(held), sum(map(len, held))))
-
-    def wanted(self) -> list[wants.Want]:
-        return self.ctx.take(wants.Want)
-
-    def answers(self, request: int) -> list[Message]:
-        """Replies to one request since the last time."""
-        found = [message for envelope, message in self.ctx.replies if envelope.id == request]
-        self.ctx.replies = [entry for entry in self.ctx.replies if entry[0].id != request]
-        return found
-
-
-def get(*cids: CID, session: int = 7, fetch: bool = True) -> blocks.GetBlocks:
-    return blocks.GetBlocks(cids, session, fetch)
-
-
-def missing(cid: CID, reason: str, error: str) -> blocks.BlocksEnd:
-    return blocks.BlocksEnd((blocks.MissingBlock(cid, reason, error),))
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -99,7 +31,7 @@ def test_memory_then_disk_then_the_network() -> None:
     assert bench.answers(request) == [blocks.BlocksFound((A,)), blocks.BlocksFound((B,))]
     (kept,) = bench.tier("memory", tiers.TierPut)
     assert kept.message == tiers.TierPut((B,)), "what memory has let go comes back to it"
-    (want,) = bench.ctx.take_said(wants.Want)
+    (want,) = bench.wants_said()
     assert want.message == wants.Want((C.cid,), 7)
     assert want.deadline == 5000.0
     want.answer(Done())
@@ -111,6 +43,28 @@ def test_memory_then_disk_then_the_network() -> None:
         blocks.BlocksAvailable((blocks.AvailableBlock(C.cid, len(C)),)),
     ]
     assert bench.actor.gets.open == {}
+
+
+def test_the_cold_tier_is_asked_for_what_the_disk_lacks_and_only_while_it_holds_something() -> None:
+    bench = Bench()
+    request = bench.tell(get(A.cid, B.cid, C.cid))
+    (said,) = bench.tier("disk", tiers.TierGet)
+    assert bench.tier("cold", tiers.TierGet) == [], "the disk is asked first"
+    said.answer(tiers.TierBlocks("disk", (A,), (B.cid, C.cid)))
+    assert bench.wanted() == [], "not before the cold tier was asked too"
+    (said,) = bench.tier("cold", tiers.TierGet)
+    assert said.message == tiers.TierGet((B.cid, C.cid))
+    said.answer(tiers.TierBlocks("cold", (B,), (C.cid,)))
+    assert bench.answers(request) == [blocks.BlocksFound((A,)), blocks.BlocksFound((B,))]
+    assert bench.wanted() == [wants.Want((C.cid,), 7)]
+    bench.tell(keeping.TiersChanged(cold_used=False, pressed=False))
+    request = bench.tell(get(C.cid, fetch=False))
+    (said,) = bench.tier("disk", tiers.TierGet)
+    said.answer(tiers.TierBlocks("disk", (), (C.cid,)))
+    assert bench.tier("cold", tiers.TierGet) == []
+    (end,) = bench.answers(request)
+    assert isinstance(end, blocks.BlocksEnd)
+    assert end.missing[0].error == "NotFound"
 
 
 def test_the_second_use_of_a_block_brings_it_to_memory_which_is_asked_from_then_on() -> None:
@@ -194,10 +148,12 @@ def test_a_dead_memory_is_passed_over_and_a_failing_disk_is_told() -> None:
     said.answer(Failed("TierGet", "Unavailable", "memory ended"))
     (said,) = bench.tier("disk", tiers.TierGet)
     said.answer(Failed("TierGet", "StorageFault", "EIO"))
+    assert bench.answers(request) == [], "the cold tier may have it"
+    bench.read()
     assert bench.answers(request) == [missing(A.cid, "EIO", "StorageFault")]
     request = bench.tell(get(A.cid))
     bench.read()
-    (said,) = bench.ctx.take_said(wants.Want)
+    (said,) = bench.wants_said()
     said.answer(Done())
     assert bench.answers(request) == [], "with fetching there is another way"
 
@@ -207,7 +163,7 @@ def test_a_want_that_is_not_taken_is_missing(answer: Message) -> None:
     bench = Bench()
     request = bench.tell(get(A.cid))
     bench.read()
-    (said,) = bench.ctx.take_said(wants.Want)
+    (said,) = bench.wants_said()
     said.answer(answer)
     (end,) = bench.answers(request)
     assert isinstance(end, blocks.BlocksEnd)
@@ -289,12 +245,15 @@ def test_what_cannot_be_stored_fails_its_askers_and_is_wanted_no_more() -> None:
     bench.read()
     bench.tell(blocks.BlocksFetched("p", (A,)))
     bench.store(Failed("TierPut", "StorageFull", "no room"))
+    assert bench.answers(requests[0]) == [], "the cold tier may have room"
+    bench.store(Failed("TierPut", "StorageFull", "none here either"), "cold")
     for request in requests:
         assert bench.answers(request) == [missing(A.cid, "no room", "StorageFull")]
     assert bench.ctx.take(wants.CancelWants) == [wants.CancelWants((A.cid,), 1), wants.CancelWants((A.cid,), 2)]
     assert bench.ctx.take(blocks.BlocksAvailable) == []
     put = bench.tell(blocks.PutBlocks((A,)))
     bench.store(Failed("TierPut", "StorageFull", "no room"))
+    bench.store(Failed("TierPut", "StorageFull", "none here either"), "cold")
     assert bench.answers(put) == [Failed("TierPut", "StorageFull", "no room")]
 
 
@@ -342,7 +301,7 @@ def test_a_tier_is_not_asked_for_ever() -> None:
             said.answer(Failed("TierPut", "Unavailable", "disk ended"))
         bench.ctx.advance(1.1)
     assert bench.answers(put) == [Failed("TierPut", "Unavailable", "disk ended")]
-    assert bench.actor.tier._open == {}
+    assert bench.actor.calls._open == {}
     assert bench.ctx.timers == 0
 
 
@@ -350,7 +309,7 @@ def test_a_new_wantlist_is_told_what_is_still_wanted() -> None:
     bench = Bench()
     bench.tell(get(A.cid, B.cid))
     bench.read(disk=(B,))
-    for said in bench.ctx.take_said(wants.Want):
+    for said in bench.wants_said():
         said.answer(Failed("Want", "Unavailable", "wantlist ended"))
     bench.tell(lifecycle.ActorRestarted("wantlist", 2))
     assert bench.wanted() == [wants.Want((A.cid,), 7)]
@@ -365,6 +324,9 @@ def test_sizes_and_blocks_for_peers_never_go_to_the_network() -> None:
     (said,) = bench.tier("disk", tiers.TierHas)
     assert said.message == tiers.TierHas((A.cid, B.cid))
     said.answer(tiers.TierSizes("disk", (100, -1)))
+    (said,) = bench.tier("cold", tiers.TierHas)
+    assert said.message == tiers.TierHas((B.cid,))
+    said.answer(tiers.TierSizes("cold", (-1,)))
     assert bench.answers(has) == [blocks.BlockSizes((100, 6, -1))]
     serve = bench.tell(blocks.ServeBlocks("p", (A.cid, INLINE, B.cid)))
     bench.read(disk=(A,))
@@ -379,18 +341,21 @@ def test_sizes_and_blocks_for_peers_never_go_to_the_network() -> None:
     assert bench.answers(has) == [Failed("TierHas", "StorageFault", "EIO")]
 
 
-def test_deleting_and_figures_reach_both_tiers() -> None:
+def test_deleting_and_figures_reach_every_tier() -> None:
     bench = Bench()
     gone = bench.tell(blocks.DeleteBlocks((A.cid,)))
     assert len(bench.tier("memory", tiers.TierDelete)) == 1
-    (said,) = bench.tier("disk", tiers.TierDelete)
-    said.answer(Done())
+    assert bench.gone("disk") == [(A.cid,)]
+    assert bench.answers(gone) == [], "not before it has left them all"
+    assert bench.gone("cold") == [(A.cid,)]
     assert bench.answers(gone) == [Done()]
     stat = bench.tell(blocks.RepoStat())
-    (memory,), (disk,) = bench.tier("memory", tiers.TierStatus), bench.tier("disk", tiers.TierStatus)
+    (memory,), (disk,), (cold,) = (bench.tier(name, tiers.TierStatus) for name in ("memory", "disk", "cold"))
     disk.answer(blocks.TierStat("disk", 1, 2, 3, 4, 5))
+    cold.answer(blocks.TierStat("cold", 1, 2, 3, 4, 5))
     assert bench.answers(stat) == []
     memory.answer(Failed("TierStatus", "Unavailable", "memory ended"))
     (stats,) = bench.answers(stat)
     assert isinstance(stats, blocks.RepoStats)
-    assert [(row.tier, row.state) for row in stats.tiers] == [("memory", "not answering"), ("disk", "ok")]
+    rows = [(row.tier, row.state) for row in stats.tiers]
+    assert rows == [("memory", "not answering"), ("disk", "ok"), ("cold", "ok")]

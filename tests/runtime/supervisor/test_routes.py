@@ -6,10 +6,7 @@ import pytest
 
 from shoal.actors.base import Actor
 from shoal.messages.base import Control, Reply
-from shoal.messages.blocks import (
-    AvailableBlock,
-    MissingBlock,
-)
+from shoal.messages.blocks import AvailableBlock, MissingBlock
 from shoal.messages.policy import Policy
 from shoal.messages.registry import KINDS
 from shoal.messages.wants import FailedWant, PeerWant
@@ -23,11 +20,13 @@ PARTS = {AvailableBlock, MissingBlock, FailedWant, PeerWant}
 CLASSES = {
     "memory": ("shoal.actors.tiers.memory.actor", "MemoryTierActor"),
     "disk": ("shoal.actors.tiers.disk.actor", "DiskTierActor"),
+    "cold": ("shoal.actors.tiers.cold.actor", "ColdTierActor"),
     "transport": ("shoal.actors.transport.actor", "TransportActor"),
     "bootstrap": ("shoal.actors.discovery.bootstrap.actor", "BootstrapActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
+    "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
 }
 
 
