@@ -305,3 +305,10 @@ HOLDS_MAX: Final = Limit(4096, "requests", "that hold content while they run; as
 USES_WAITING_MAX: Final = Limit(
     65536, "blocks", "put or read and not yet told to the keeper, about 300 bytes each", "nothing unbounded"
 )
+
+# --- holds and pins at the outer edge (runtime.holding, runtime.keeping, runtime.local_dag) ------
+RELEASES_WAITING_MAX: Final = Limit(
+    4096, "releases", "that the keeper has not confirmed: as many as there can be holds", "nothing unbounded"
+)
+PINS_AT_ONCE_MAX: Final = Limit(1024, "paths", "of one request about pins or blocks", "a request must end")
+BROKEN_SHOWN_MAX: Final = Limit(64, "CIDs", "told of one broken pin", "an answer must end")

@@ -6,11 +6,13 @@ directories and symlinks out of a flat list of paths, as ``ipfs add`` sends them
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Final
 
 from shoal.messages import blocks
 from shoal.messages.block import Block
+from shoal.messages.cid import CID
+from shoal.messages.envelope import PRIORITY_NORMAL
 from shoal.messages.errors import BadInput, DeadlineExceeded
 from shoal.messages.limits import MIB
 from shoal.runtime.edge import Edge, raise_if_no
@@ -34,9 +36,10 @@ RETRY_S: Final = 0.05  # seconds before a batch that a dying actor took along is
 class BlockSink:
     """Stores blocks through placement.  ``close`` returns once all are durable."""
 
-    def __init__(self, edge: Edge, *, dry: bool = False) -> None:
+    def __init__(self, edge: Edge, *, dry: bool = False, priority: int = PRIORITY_NORMAL) -> None:
         self.edge = edge
         self.dry = dry  # hash only: nothing is stored
+        self.priority = priority
         self.inbox = Inbox(edge)
         self.batch: list[Block] = []
         self.batch_bytes = 0
@@ -70,7 +73,7 @@ class BlockSink:
             self._receive()
 
     def _put(self, batch: tuple[Block, ...], deadline: float) -> None:
-        request = self.inbox.send(blocks.PutBlocks(batch), deadline=deadline)
+        request = self.inbox.send(blocks.PutBlocks(batch), deadline=deadline, priority=self.priority)
         self.open[request] = batch, deadline
 
     def _receive(self) -> None:
@@ -90,11 +93,25 @@ class BlockSink:
         raise_if_no(reply)
 
 
-def durable(results: Iterable[Added], sink: BlockSink, *, progress: bool) -> Iterator[Added]:
+def no_pins(_: Sequence[CID]) -> None:
+    """What is added is not pinned."""
+
+
+def durable(
+    results: Iterable[Added], sink: BlockSink, *, progress: bool, pin: Callable[[Sequence[CID]], None] = no_pins
+) -> Iterator[Added]:
     """``results``, each once all blocks put before it are durable, several at a time; progress is passed on at once.
 
-    A flush a result would make a directory of small files as slow as as many commits, one after the other.
+    A flush a result would make a directory of small files as slow as as many commits, one after the other.  ``pin`` is
+    given the roots among them, and returns once they are pinned: before anybody believes that they will stay.
     """
+
+    def settled(held: list[Added]) -> list[Added]:
+        sink.flush()
+        if roots := [added.cid for added in held if added.root and added.cid is not None]:
+            pin(roots)
+        return held
+
     held: list[Added] = []
     since = 0.0
     for added in results:
@@ -105,11 +122,9 @@ def durable(results: Iterable[Added], sink: BlockSink, *, progress: bool) -> Ite
         since = since if held else sink.edge.now()
         held.append(added)
         if len(held) >= RESULTS_HELD or sink.edge.now() - since >= RESULTS_HELD_S:
-            sink.flush()
-            yield from held
+            yield from settled(held)
             held = []
-    sink.flush()
-    yield from held
+    yield from settled(held)
 
 
 class _Folder(dict[str, "Entry | _Folder"]):
@@ -139,13 +154,13 @@ def add_items(items: Iterable[AddItem], profile: ImportProfile, sink: BlockSink,
         if before != entry and not (alone and isinstance(before, Entry)):
             raise BadInput(f"{item.path} comes twice, with different content", "send each path once")
         folder[name] = entry
-        yield Added(item.path or str(entry.cid), entry.cid, entry.tsize)
+        yield Added(item.path or str(entry.cid), entry.cid, entry.tsize, root=alone)
     for name, child in root.items():
         if isinstance(child, _Folder):
-            root[name] = yield from _close_folder(child, name, profile, sink)
+            root[name] = yield from _close_folder(child, name, profile, sink, root=not wrap)
     if wrap:
         entry = _build(root, profile, sink)
-        yield Added("", entry.cid, entry.tsize)
+        yield Added("", entry.cid, entry.tsize, root=True)
 
 
 def _add_file(item: AddItem, profile: ImportProfile, sink: BlockSink) -> Generator[Added, None, Entry]:
@@ -170,12 +185,14 @@ def _folder_at(root: _Folder, names: list[str]) -> _Folder:
     return folder
 
 
-def _close_folder(folder: _Folder, path: str, profile: ImportProfile, sink: BlockSink) -> Generator[Added, None, Entry]:
+def _close_folder(
+    folder: _Folder, path: str, profile: ImportProfile, sink: BlockSink, *, root: bool = False
+) -> Generator[Added, None, Entry]:
     for name, child in folder.items():
         if isinstance(child, _Folder):
             folder[name] = yield from _close_folder(child, f"{path}/{name}", profile, sink)
     entry = _build(folder, profile, sink)
-    yield Added(path, entry.cid, entry.tsize)
+    yield Added(path, entry.cid, entry.tsize, root=root)
     return entry
 
 

@@ -8,36 +8,42 @@ with a RemoteError.  Nothing here knows threads or the network; in the simulatio
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
-from shoal.messages import blocks, exchange, lifecycle, transport, wants
+from shoal.messages import blocks, exchange, keeping, lifecycle, transport, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_PB
-from shoal.messages.errors import BadInput, Unavailable
+from shoal.messages.envelope import PRIORITY_NORMAL
+from shoal.messages.errors import DeadlineExceeded, LocalError, Unavailable
 from shoal.messages.policy import Policy, policy_of
 from shoal.messages.replies import Done
 from shoal.runtime import carfiles, naming
-from shoal.runtime.adding import BlockSink, add_items, durable
+from shoal.runtime.adding import BlockSink, add_items, durable, no_pins
+from shoal.runtime.asking import ASK_TIMEOUT_S, ask_patiently
 from shoal.runtime.fetch import READ_AHEAD_BYTES, BlockList, Fetch, Reader
-from shoal.runtime.http.backend import Added, AddItem, AddOptions, EntryKind, ImportResult, LsEntry
+from shoal.runtime.holding import Holding
+from shoal.runtime.http.backend import Added, AddItem, AddOptions, BlockFacts, EntryKind, ImportResult, LsEntry
+from shoal.runtime.keeping import PRIORITY_PINNED, Keeping
 from shoal.runtime.machine import Machine
+from shoal.runtime.paths import resolve, root_of
 from shoal.runtime.supervisor.routes import render
+from shoal.storage.catalog.rows import check_name
 from shoal.storage.files.tar import tar_stream
 from shoal.storage.ipld.parts import read_node, symlink_target
 from shoal.storage.ipld.profile import UNIXFS_V0_2015, ImportProfile, profile_named
-from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, PathResolver, TreeReader
+from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, TreeReader
 from shoal.storage.ipld.unixfs import FILE_KINDS, Kind
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 VERSION: Final = "0.1.0"
-ASK_TIMEOUT_S: Final = 10.0  # seconds for a question that no network is needed for
-RESTART_S: Final = 2.0  # seconds for which a question waits for an actor to be restarted; one takes some 20 ms
-RETRY_S: Final = 0.05  # seconds between tries of such a question
 STORE_TIMEOUT_S: Final = 60.0  # seconds for one block to become durable
+USAGE_TIMEOUT_S: Final = 2.0  # seconds for what is known of a block's use, which is told beside what was asked
+SCRAPE_AGE_S: Final = 10.0  # seconds for which the metrics' figures of the tiers are kept
 
 
 class NodeApi:
@@ -55,6 +61,8 @@ class NodeApi:
         self.shutdown = shutdown
         self.edge = machine.edge
         self.default_profile = default_profile
+        self._holding = Holding(self.edge)
+        self.keeping = Keeping(self.edge, self._holding)
 
     # --- the node ----------------------------------------------------------------------------------
 
@@ -104,6 +112,11 @@ class NodeApi:
 
     def metrics(self) -> bytes:
         """Prometheus text exposition."""
+        try:
+            figures = self.keeping.figures(SCRAPE_AGE_S)
+            self.machine.metrics.tiers.show(figures.repo, figures.keeper)
+        except LocalError:  # a node that cannot answer is just the one whose other figures are wanted
+            pass
         return self.machine.metrics.exposition()
 
     def health(self) -> dict[str, Any]:
@@ -122,27 +135,41 @@ class NodeApi:
         """Store files, directories and symlinks.  A result is yielded once all that it needs is durable."""
         profile = profile_named(options.profile) if options.profile else self.default_profile
         profile = profile.tuned(chunker=options.chunker, raw_leaves=options.raw_leaves, cid_version=options.cid_version)
-        sink = BlockSink(self.edge, dry=options.only_hash)
-        try:
-            results = add_items(entries, profile, sink, wrap=options.wrap)
-            yield from durable(results, sink, progress=options.progress)
-        finally:
-            sink.close()
+        pinned = options.pin and not options.only_hash
+        check_name(options.pin_name)
+
+        def pin(roots: Sequence[CID]) -> None:
+            for root in dict.fromkeys(roots):
+                self.keeping.pin(root, True, options.pin_name)
+
+        with nullcontext() if options.only_hash else self._holding.storing():
+            priority = PRIORITY_PINNED if pinned else PRIORITY_NORMAL
+            sink = BlockSink(self.edge, dry=options.only_hash, priority=priority)
+            try:
+                results = add_items(entries, profile, sink, wrap=options.wrap)
+                yield from durable(results, sink, progress=options.progress, pin=pin if pinned else no_pins)
+            finally:
+                sink.close()
 
     def cat(self, path: str, offset: int, length: int | None, timeout_s: float) -> Iterator[memoryview]:
         """Bytes of a file, from ``offset``, at most ``length`` of them."""
-        cid = self.resolve(path, timeout_s)
-        yield from self._read(FileReader(cid, offset, length, READ_AHEAD_BYTES), timeout_s)
+        with self._holding.reading(root_of(path)):
+            cid = self.resolve(path, timeout_s)
+            yield from self._read(FileReader(cid, offset, length, READ_AHEAD_BYTES), timeout_s)
 
     def get_tar(self, path: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         """A file or directory as a tar stream whose root entry bears the last name of ``path``."""
-        cid = self.resolve(path, timeout_s)
-        events = self._read(TreeReader(cid, READ_AHEAD_BYTES), timeout_s)
-        yield from tar_stream(events, naming.last_name(path))
+        with self._holding.reading(root_of(path)):
+            cid = self.resolve(path, timeout_s)
+            events = self._read(TreeReader(cid, READ_AHEAD_BYTES), timeout_s)
+            yield from tar_stream(events, naming.last_name(path))
 
     def ls(self, path: str, timeout_s: float) -> list[LsEntry]:
         """The entries of a directory; none for a file."""
-        cid = self.resolve(path, timeout_s)
+        with self._holding.reading(root_of(path)):
+            return self._entries(self.resolve(path, timeout_s), timeout_s)
+
+    def _entries(self, cid: CID, timeout_s: float) -> list[LsEntry]:
         if cid.codec != DAG_PB or self._kind_of(cid, timeout_s) not in (Kind.DIRECTORY, Kind.HAMT_SHARD):
             return []
         found = list(self._read(DirectoryReader(cid), timeout_s))
@@ -157,13 +184,7 @@ class NodeApi:
 
     def resolve(self, path: str, timeout_s: float) -> CID:
         """The CID that ``CID/name/name`` leads to."""
-        root, rest = naming.split(path)
-        resolver = PathResolver(root, rest)
-        list(self._read(naming.ResolverReader(resolver), timeout_s))
-        assert resolver.result is not None, "the reader ran to its end"
-        if resolver.result.rest:
-            raise BadInput(f"{path} leads into a dag-cbor block, not to a file", "shorten the path")
-        return resolver.result.cid
+        return resolve(self.edge, path, timeout_s)
 
     # --- blocks and DAGs ---------------------------------------------------------------------------
 
@@ -171,11 +192,16 @@ class NodeApi:
         """A block's bytes."""
         return bytes(self._block(CID.parse(cid_text), timeout_s).data)
 
-    def block_stat(self, cid_text: str, timeout_s: float) -> tuple[CID, int]:
-        """A block's CID and size."""
+    def block_stat(self, cid_text: str, timeout_s: float) -> BlockFacts:
+        """A block's CID and size, and how it is used."""
         cid = CID.parse(cid_text)
         sizes = self._ask(blocks.BlockSizes, blocks.HasBlocks((cid,)), ASK_TIMEOUT_S).sizes
-        return cid, sizes[0] if sizes[0] >= 0 else len(self._block(cid, timeout_s))
+        size = sizes[0] if sizes[0] >= 0 else len(self._block(cid, timeout_s))
+        try:
+            usage = self.edge.ask_for(keeping.UsageFound, keeping.AskUsage(cid), USAGE_TIMEOUT_S)
+        except (Unavailable, DeadlineExceeded):
+            usage = None
+        return BlockFacts(cid, size, usage)
 
     def block_put(self, data: bytes, codec: str, mhtype: str, version: int) -> tuple[CID, int]:
         """Store a block under the CID of these multicodec names."""
@@ -183,14 +209,19 @@ class NodeApi:
         self._ask(blocks.BlocksStored, blocks.PutBlocks((Block(cid, data),)), STORE_TIMEOUT_S)
         return cid, len(data)
 
-    def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
-        """Store the blocks of one CAR stream; roots are reported once all is durable."""
-        return carfiles.import_car(chunks, self.edge)
+    def dag_import(self, chunks: Iterator[bytes], pin_roots: bool = True) -> Iterator[ImportResult]:
+        """Store the blocks of one CAR stream; roots are reported once all is durable, and whether they are pinned."""
+        with self._holding.storing():
+            if pin_roots:
+                yield from carfiles.import_car(chunks, self.edge, self._pin_whole, PRIORITY_PINNED)
+            else:
+                yield from carfiles.import_car(chunks, self.edge)
 
     def dag_export(self, cid_text: str, timeout_s: float) -> Iterator[bytes]:
         """A DAG as a CARv1 stream, each block once, depth first."""
         cid = CID.parse(cid_text)
-        return carfiles.export_car(cid, self._read(DagWalker(cid, READ_AHEAD_BYTES), timeout_s))
+        with self._holding.reading(cid):
+            yield from carfiles.export_car(cid, self._read(DagWalker(cid, READ_AHEAD_BYTES), timeout_s))
 
     # --- the network -------------------------------------------------------------------------------
 
@@ -225,15 +256,17 @@ class NodeApi:
     # --- within ------------------------------------------------------------------------------------
 
     def _ask(self, kind: type[M], message: Message, timeout_s: float) -> M:
-        """Ask, and ask again while the actor that should answer is being restarted: a user need not see that."""
-        patience = self.edge.now() + min(timeout_s, RESTART_S)
-        while True:
-            try:
-                return self.edge.ask_for(kind, message, timeout_s)
-            except Unavailable:
-                if self.edge.now() >= patience:
-                    raise
-            self.edge.pause(RETRY_S)
+        return ask_patiently(self.edge, kind, message, timeout_s)
+
+    def _pin_whole(self, root: CID) -> str:
+        """Pin ``root`` when all of it is here, without going to the network; why it is not pinned, or nothing."""
+        try:
+            fault = self.keeping.missing_of(root)
+            if not fault:
+                self.keeping.pin(root)
+        except LocalError as error:
+            return str(error)
+        return fault
 
     def _read(self, reader: Reader[T], timeout_s: float) -> Iterator[T]:
         return iter(Fetch(self.edge, reader, timeout_s=timeout_s))

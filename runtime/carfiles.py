@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from shoal.messages import blocks
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
+from shoal.messages.envelope import PRIORITY_NORMAL
 from shoal.messages.errors import BadInput, RemoteError
 from shoal.runtime.adding import BlockSink
 from shoal.runtime.edge import Edge
@@ -17,14 +18,20 @@ from shoal.storage.ipld.car import CarDecoder, CarHeader, encode_header, encode_
 HAS_TIMEOUT_S: Final = 10.0  # seconds to look the roots up
 
 
-def import_car(chunks: Iterator[bytes], edge: Edge) -> Iterator[ImportResult]:
+def import_car(
+    chunks: Iterator[bytes],
+    edge: Edge,
+    pin: Callable[[CID], str] = lambda _: "",
+    priority: int = PRIORITY_NORMAL,
+) -> Iterator[ImportResult]:
     """Store an archive's blocks; then its roots, each with what is wrong with it, and the totals.
 
-    Raises BadInput for an archive that is damaged; blocks before the damage are stored, and that is harmless.
+    ``pin`` pins a root that is here, and says why it could not.  Raises BadInput for an archive that is damaged;
+    blocks before the damage are stored, and that is harmless.
     """
     decoder, count, size = CarDecoder(), 0, 0
     roots: tuple[CID, ...] = ()
-    sink = BlockSink(edge)
+    sink = BlockSink(edge, priority=priority)
     try:
         for chunk in chunks:
             for found in decoder.feed(chunk):
@@ -43,7 +50,7 @@ def import_car(chunks: Iterator[bytes], edge: Edge) -> Iterator[ImportResult]:
     distinct = tuple(dict.fromkeys(roots))
     sizes = edge.ask_for(blocks.BlockSizes, blocks.HasBlocks(distinct), HAS_TIMEOUT_S).sizes if distinct else ()
     for root, found_size in zip(distinct, sizes, strict=True):
-        yield ImportResult(root, "" if found_size >= 0 else "the archive names this root but does not hold it")
+        yield ImportResult(root, pin(root) if found_size >= 0 else "the archive names this root but does not hold it")
     yield ImportResult(None, blocks=count, block_bytes=size)
 
 

@@ -91,6 +91,11 @@ class ReplyStream:
         return self._pending.id
 
     @property
+    def deadline(self) -> float:
+        """When it must have ended, on the node's clock."""
+        return self._deadline
+
+    @property
     def waiting(self) -> bool:
         """Whether ``take`` has something to give."""
         return bool(self._pending.queue)

@@ -1,4 +1,5 @@
-"""``bin/shoal``: talk to a running node.  The commands are in ``commands_content`` and ``commands_node``.
+"""``bin/shoal``: talk to a running node.  The commands are in ``commands_content``, ``commands_keeping`` and
+``commands_node``.
 
 It starts fast, so it imports only click and, at first use, http.client: no part of the node itself.  Exit codes:
 0 done; 1 the node could not do it, or is not running; 2 bad usage.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import click
 
-from shoal.runtime.cli import commands_content, commands_node
+from shoal.runtime.cli import commands_content, commands_keeping, commands_node
 from shoal.runtime.cli.context import Client, Group
 
 
@@ -22,7 +23,7 @@ def cli(context: click.Context, /, api: str | None, json_wanted: bool, timeout: 
     context.obj = Client(api, json_wanted, timeout)
 
 
-for command in (*commands_content.COMMANDS, *commands_node.COMMANDS):
+for command in (*commands_content.COMMANDS, *commands_keeping.COMMANDS, *commands_node.COMMANDS):
     cli.add_command(command)
 
 

@@ -21,6 +21,8 @@ from shoal.runtime.cli.context import Client, pass_client, write_all
 @click.option("--raw-leaves/--no-raw-leaves", default=None)
 @click.option("--chunker", metavar="size-N")
 @click.option("--profile", metavar="NAME", help="unixfs-v0-2015 or unixfs-v1-2025.")
+@click.option("--pin/--no-pin", default=True, help="Keep it whatever happens.  [default: yes]")
+@click.option("--pin-name", metavar="TEXT", help="A name for the pin.")
 @pass_client
 def add(
     client: Client, /, paths: tuple[str, ...], recursive: bool, quiet: bool, wrap: bool, hidden: bool, **options: Any
@@ -129,9 +131,17 @@ def block_put(client: Client, path: str, cid_codec: str, mhtype: str) -> None:
 @click.argument("cid")
 @pass_client
 def block_stat(client: Client, cid: str) -> None:
-    """A block's size."""
+    """A block's size, its tier and how it is used."""
     answer = client.call("block/stat", cid).json()
-    client.show(answer, [f"{answer['Key']} {answer['Size']}"])
+    client.show(answer, [f"{answer['Key']} {answer['Size']}", *block_use(answer)])
+
+
+def block_use(answer: dict[str, Any]) -> list[str]:
+    """What is known of a block's use; it is told to the keeper a moment after it was used."""
+    if not answer.get("Tier") and not answer.get("Pin"):
+        return []
+    pin = f", pinned ({answer['Pin']})" if answer["Pin"] else ""
+    return [f"{answer['Tier'] or 'unknown'} tier, heat {answer['Heat']:.2f}, {answer['Uses']} uses{pin}"]
 
 
 @click.group()
@@ -141,8 +151,9 @@ def dag() -> None:
 
 @dag.command("import")
 @click.argument("paths", nargs=-1, required=True, metavar="CAR...")
+@click.option("--pin-roots/--no-pin-roots", default=True, help="Pin what the archives are of.  [default: yes]")
 @pass_client
-def dag_import(client: Client, paths: tuple[str, ...]) -> None:
+def dag_import(client: Client, paths: tuple[str, ...], pin_roots: bool) -> None:
     """Store the blocks of CAR archives."""
     from shoal.runtime.cli.progress import progress
     from shoal.runtime.cli.upload import Upload
@@ -150,7 +161,8 @@ def dag_import(client: Client, paths: tuple[str, ...]) -> None:
     with progress("importing", None) as count:
         upload = Upload(count)
         body = upload.body(paths, False)
-        reply = client.api.call("dag/import", body=body, content_type=upload.content_type, stats=True)
+        options = {"stats": True, "pin_roots": pin_roots}
+        reply = client.api.call("dag/import", body=body, content_type=upload.content_type, **options)
         for line in reply.lines():
             client.show(line, [imported(line)])
 

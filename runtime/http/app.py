@@ -13,7 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shoal.runtime.config import Config, split_address
-from shoal.runtime.http import content, inside, network
+from shoal.runtime.http import content, errors, inside, keeping, network
 from shoal.runtime.http.backend import Backend
 from shoal.runtime.http.call import Command, Edge, Form
 from shoal.runtime.http.endpoint import Endpoint
@@ -35,15 +35,25 @@ COMMANDS: Final = (
     Command("block/get", content.block_get, Form.BYTES, "application/vnd.ipld.raw"),
     Command("block/put", content.block_put),
     Command("block/stat", content.block_stat),
+    Command("block/rm", keeping.block_rm, Form.LINES),
     Command("dag/import", content.dag_import, Form.LINES),
     Command("dag/export", content.dag_export, Form.BYTES, "application/vnd.ipld.car"),
+    Command("pin/add", keeping.pin_add, Form.LINES),
+    Command("pin/rm", keeping.pin_rm),
+    Command("pin/ls", keeping.pin_ls, Form.BYTES, errors.JSON),
+    Command("pin/update", keeping.pin_update, Form.LINES),
+    Command("pin/verify", keeping.pin_verify, Form.LINES),
     Command("swarm/connect", network.connect),
     Command("swarm/disconnect", network.disconnect),
     Command("swarm/peers", network.peers),
     Command("bitswap/stat", network.bitswap_stat),
     Command("bitswap/wantlist", network.bitswap_wantlist),
     Command("repo/stat", network.repo_stat),
+    Command("repo/gc", keeping.repo_gc, Form.LINES),
     Command("ping", network.ping, Form.LINES),
+    Command("shoal/tiers", keeping.tiers),
+    Command("shoal/scrub", keeping.scrub),
+    Command("shoal/usage", keeping.usage),
     Command("shoal/actors", inside.actors),
     Command("shoal/routes", inside.routes),
     Command("shoal/trace", inside.trace),

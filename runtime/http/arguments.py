@@ -92,6 +92,12 @@ class Arguments:
             raise BadInput(f'argument "{name}" is required', f"give arg={name.upper()}")
         return self.args
 
+    def pair(self, first: str, second: str) -> tuple[str, str]:
+        """The only two arguments."""
+        if len(self.args) != 2:
+            raise BadInput(f'arguments "{first}" and "{second}" are required, got {len(self.args)}', "give arg twice")
+        return self.args[0], self.args[1]
+
     def has(self, name: str) -> bool:
         """Whether the option was given."""
         return name in self._options

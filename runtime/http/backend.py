@@ -12,17 +12,19 @@ ends a transfer for which the client gave a ``timeout``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from shoal.messages.blocks import RepoStats
+from shoal.messages.blocks import AvailableBlock, RepoStats
 from shoal.messages.cid import CID
 from shoal.messages.exchange import BitswapStats
+from shoal.messages.keeping import GcEnd, Scrubbed, UsageFound
 from shoal.messages.lifecycle import ActorsListed
 from shoal.messages.policy import Policy
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
+from shoal.runtime.figures import Figures
 
 EntryKind = Literal["file", "directory", "symlink"]
 
@@ -52,17 +54,23 @@ class AddOptions:
     profile: str | None = None
     wrap: bool = False
     only_hash: bool = False
+    pin: bool = True  # recursively what the upload is called by: each file and folder that is in no other
+    pin_name: str = ""
     progress: bool = False  # yield ``Added`` without a CID as the bytes go by
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """An entry that is stored (``size``: bytes of all its blocks), or, without ``cid``, its progress in ``bytes``."""
+    """An entry that is stored (``size``: bytes of all its blocks), or, without ``cid``, its progress in ``bytes``.
+
+    ``root``: it is in no folder of the upload.
+    """
 
     name: str
     cid: CID | None
     size: int = 0
     bytes: int = 0
+    root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +94,90 @@ class ImportResult:
     block_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class BlockFacts:
+    """A block, and what is known of its use; ``usage`` is None when that cannot be had."""
+
+    cid: CID
+    size: int
+    usage: UsageFound | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """How far a pin has come: blocks and bytes read or fetched.  ``cids``: what it was about, in the last one only."""
+
+    cids: tuple[CID, ...]
+    blocks: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PinLine:
+    """That ``cid`` is pinned: recursive, direct or indirect, the last because of the recursive pin of ``via``."""
+
+    cid: CID
+    kind: str
+    name: str = ""
+    via: CID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinCheck:
+    """A recursive pin, and what is wrong with it: CIDs, each with why; nothing when it is whole."""
+
+    cid: CID
+    broken: tuple[tuple[CID, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedBlock:
+    """A block that is gone, or why it is not."""
+
+    cid: CID
+    fault: str = ""
+
+
+class Keeping(Protocol):
+    """What a node keeps, as the HTTP edge sees it; ``runtime.keeping`` says what each does."""
+
+    def pin_add(self, paths: Sequence[str], recursive: bool, name: str, timeout_s: float) -> Iterator[Pinned]:
+        """Fetch and pin.  Progress; last what is pinned."""
+
+    def pin_rm(self, paths: Sequence[str], recursive: bool, timeout_s: float) -> list[CID]:
+        """End pins."""
+
+    def pin_update(self, old: str, new: str, unpin: bool, timeout_s: float) -> Iterator[Pinned]:
+        """Fetch and pin ``new`` in place of ``old``.  Progress; last both."""
+
+    def pins(self, paths: Sequence[str], kind: str, name: str, timeout_s: float) -> Iterator[PinLine]:
+        """All pins of a kind, or of these paths."""
+
+    def pin_verify(self) -> Iterator[PinCheck]:
+        """Every recursive pin."""
+
+    def collect(self, dry_run: bool) -> Iterator[AvailableBlock | GcEnd | None]:
+        """Collect garbage: what went, then the totals; None while nothing new is to be said."""
+
+    def block_rm(self, cid_texts: Sequence[str], force: bool) -> Iterator[RemovedBlock]:
+        """Delete blocks that no pin keeps."""
+
+    def figures(self, age_s: float) -> Figures:
+        """Figures of the tiers and of the keeper, at most ``age_s`` seconds old unless they are dear to get."""
+
+    def scrub(self, start: bool) -> Scrubbed:
+        """How the scrub stands; ``start``: begin one first."""
+
+    def usage(self, cid_text: str) -> UsageFound:
+        """What is known of the use of a block."""
+
+
 class Backend(Protocol):
     """A node, as the HTTP edge sees it."""
+
+    @property
+    def keeping(self) -> Keeping:
+        """What it keeps."""
 
     def identity(self) -> Identity:
         """Who this node is and where it listens."""
@@ -116,11 +206,11 @@ class Backend(Protocol):
     def block_put(self, data: bytes, codec: str, mhtype: str, version: int) -> tuple[CID, int]:
         """Store a block under the CID of these multicodec names."""
 
-    def block_stat(self, cid_text: str, timeout_s: float) -> tuple[CID, int]:
-        """A block's CID and size."""
+    def block_stat(self, cid_text: str, timeout_s: float) -> BlockFacts:
+        """A block's CID and size, and how it is used."""
 
-    def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
-        """Store the blocks of one CAR stream."""
+    def dag_import(self, chunks: Iterator[bytes], pin_roots: bool) -> Iterator[ImportResult]:
+        """Store the blocks of one CAR stream, and pin its roots."""
 
     def dag_export(self, cid_text: str, timeout_s: float) -> Iterator[bytes | memoryview]:
         """A DAG as a CAR stream."""

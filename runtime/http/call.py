@@ -82,7 +82,7 @@ class Form(enum.Enum):
     """What a command's function returns, and how it is sent."""
 
     WHOLE = "one JSON value, or bytes"
-    LINES = "an iterator of JSON values, one a line"
+    LINES = "an iterator of JSON values, one a line; None among them only says that it is still at work"
     BYTES = "an iterator of bytes"
 
 

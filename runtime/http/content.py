@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from shoal.messages.errors import BadInput
+from shoal.messages.errors import BadInput, NotFound
 from shoal.messages.limits import BLOCK_BYTES_MAX
 from shoal.runtime.http import shapes
 from shoal.runtime.http.arguments import shown
 from shoal.runtime.http.backend import AddOptions
 from shoal.runtime.http.call import Call
+from shoal.runtime.http.kept_shapes import block_facts
 from shoal.runtime.http.multipart import files, items, read_small
 
 # Names that Kubo's ``format`` gives a CIDv0 or v1 and a codec.
@@ -27,6 +28,9 @@ def add(call: Call) -> Iterator[dict[str, Any]]:
     given.refuse(trickle=False, nocopy=False, fscache=False, inline=False, hash="sha2-256", to_files="")
     given.refuse(preserve_mode=False, preserve_mtime=False, mode="", mtime="")
     progress = given.flag("progress")
+    pin = given.flag("pin", True)
+    if given.text("pin-name") and not pin:
+        raise BadInput("pin-name without a pin", "leave out pin=false, or pin-name")
     options = AddOptions(
         cid_version=given.integer("cid-version", high=1),
         raw_leaves=given.maybe_flag("raw-leaves"),
@@ -34,9 +38,10 @@ def add(call: Call) -> Iterator[dict[str, Any]]:
         profile=given.text("profile") or None,
         wrap=given.flag("wrap-with-directory"),
         only_hash=given.flag("only-hash"),
+        pin=pin,
+        pin_name=given.text("pin-name"),
         progress=progress,
     )
-    given.flag("pin", True)
     silent = given.flag("silent")
     results = call.backend.add(items(call.parts()), options)
     try:
@@ -96,25 +101,29 @@ def block_put(call: Call) -> dict[str, Any]:
 
 
 def block_stat(call: Call) -> dict[str, Any]:
-    """``block/stat``: a block's size."""
-    return shapes.block(*call.backend.block_stat(call.arguments.one("cid"), call.timeout_s))
+    """``block/stat``: a block's size; ours: its tier, heat, uses and pin."""
+    return block_facts(call.backend.block_stat(call.arguments.one("cid"), call.timeout_s))
 
 
 def dag_import(call: Call) -> Iterator[dict[str, Any]]:
     """``dag/import``: store CARs; one line a root, and with ``stats`` one with totals."""
     call.arguments.refuse(allow_big_block=False)
     stats, silent = call.arguments.flag("stats"), call.arguments.flag("silent")
-    call.arguments.flag("pin-roots", True)
-    blocks = block_bytes = 0
+    pin_roots = call.arguments.flag("pin-roots", True)
+    blocks = block_bytes = roots = failed = 0
     for data in files(call.parts(), "path"):
-        results = call.backend.dag_import(data)
+        results = call.backend.dag_import(data, pin_roots)
         try:
             for result in results:
                 blocks, block_bytes = blocks + result.blocks, block_bytes + result.block_bytes
+                roots += result.root is not None
+                failed += bool(result.error)
                 if result.root is not None and not silent:
                     yield shapes.imported(result)
         finally:
             close(results)
+    if failed and pin_roots:
+        raise NotFound(f"unable to pin all roots: {failed} out of {roots} failed")
     if stats:
         yield {"Stats": {"BlockCount": blocks, "BlockBytesCount": block_bytes}}
 

@@ -153,9 +153,12 @@ class _Exchange:
             while (batch := await puller.pull()) is not None:
                 if puller.fault is not None and not self._started:
                     raise puller.fault  # nothing is sent yet: an honest status is worth more than a few bytes
-                pieces = [_line(item) for item in batch] if lines else batch
+                # None of a command says only that it is still at work.
+                pieces = [_line(item) for item in batch if item is not None] if lines else batch
                 held += pieces
                 held_size += sum(len(piece) for piece in pieces)
+                if not held:
+                    continue
                 if self._started or early or self._body_done.is_set() or held_size > HTTP_HELD_BYTES.value:
                     await self._send_piece(b"".join(held) if len(held) > 1 else held[0])
                     held, held_size = [], 0

@@ -152,9 +152,9 @@ def wantlist(wants: Iterable[WantEntry], ours_only: bool) -> dict[str, Any]:
     }
 
 
-def repo(stats: RepoStats, path: str, version: str) -> dict[str, Any]:
-    """``repo/stat``.  StorageMax is 0 where only the disk is the bound."""
-    tiers = [
+def tier_rows(stats: RepoStats) -> list[dict[str, Any]]:
+    """The tiers, for ``repo/stat`` and ``shoal/tiers``.  Capacity is 0 where only the disk is the bound."""
+    return [
         {
             "Tier": tier.tier,
             "Blocks": tier.blocks,
@@ -166,6 +166,10 @@ def repo(stats: RepoStats, path: str, version: str) -> dict[str, Any]:
         }
         for tier in stats.tiers
     ]
+
+
+def repo(stats: RepoStats, path: str, version: str) -> dict[str, Any]:
+    """``repo/stat``.  StorageMax is 0 where only the disk is the bound."""
     kept = [tier for tier in stats.tiers if tier.tier != "memory"]  # memory holds copies
     return {
         "NumObjects": sum(tier.blocks for tier in kept),
@@ -173,7 +177,7 @@ def repo(stats: RepoStats, path: str, version: str) -> dict[str, Any]:
         "StorageMax": sum(tier.capacity for tier in kept),
         "RepoPath": path,
         "Version": version,
-        "Tiers": tiers,
+        "Tiers": tier_rows(stats),
     }
 
 

@@ -12,14 +12,23 @@ from typing import Any
 from shoal.messages.block import Block
 from shoal.messages.blocks import RepoStats, TierStat
 from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, RAW, digest_of
-from shoal.messages.errors import BadInput, NotFound
+from shoal.messages.errors import BadInput, NotFound, Unavailable
 from shoal.messages.exchange import BitswapStats
 from shoal.messages.lifecycle import ActorInfo, ActorsListed
 from shoal.messages.policy import WORKER, Policy, policy_of
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
 from shoal.runtime.adding import BlockSink, add_items
-from shoal.runtime.http.backend import Added, AddItem, AddOptions, EntryKind, ImportResult, LsEntry
+from shoal.runtime.http.backend import (
+    Added,
+    AddItem,
+    AddOptions,
+    BlockFacts,
+    EntryKind,
+    ImportResult,
+    Keeping,
+    LsEntry,
+)
 from shoal.storage.files.tar import tar_stream
 from shoal.storage.ipld import car
 from shoal.storage.ipld.parts import read_node, symlink_target
@@ -79,6 +88,10 @@ class DictBackend:
         self.wants: tuple[WantEntry, ...] = ()
         self._policy = WORKER
 
+    @property
+    def keeping(self) -> Keeping:
+        raise Unavailable("a dictionary keeps all that it is given", "run a node to pin and to collect garbage")
+
     def identity(self) -> Identity:
         addrs = (f"/ip4/127.0.0.1/tcp/4001/p2p/{ME}",)
         return Identity(ME, addrs, "shoal/0.1.0", ("/ipfs/ping/1.0.0", "/ipfs/bitswap/1.2.0"))
@@ -124,11 +137,11 @@ class DictBackend:
         self.blocks[cid] = data
         return cid, len(data)
 
-    def block_stat(self, cid_text: str, timeout_s: float) -> tuple[CID, int]:
+    def block_stat(self, cid_text: str, timeout_s: float) -> BlockFacts:
         block = self._block(CID.parse(cid_text))
-        return block.cid, len(block)
+        return BlockFacts(block.cid, len(block))
 
-    def dag_import(self, chunks: Iterator[bytes]) -> Iterator[ImportResult]:
+    def dag_import(self, chunks: Iterator[bytes], pin_roots: bool) -> Iterator[ImportResult]:
         decoder, roots, count, size = car.CarDecoder(), [], 0, 0
         for chunk in chunks:
             for part in decoder.feed(chunk):
