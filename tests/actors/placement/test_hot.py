@@ -100,6 +100,19 @@ def test_what_was_hot_cools_and_makes_way() -> None:
     assert all(hot.holds(cid(number)) for number in range(100, 110))
 
 
+def test_a_hot_set_that_moves_is_in_memory_within_the_hour_that_halves_heat() -> None:
+    hot = HotSet(room_for(100))
+    first, second = range(80), range(1000, 1080)
+    for now in range(0, 3 * 3600, 10):
+        for number in first:
+            use(hot, number, now=now)
+    assert all(hot.holds(cid(number)) for number in first)
+    for now in range(3 * 3600, 4 * 3600, 10):
+        for number in second:
+            use(hot, number, now=now)
+    assert all(hot.holds(cid(number)) for number in second)
+
+
 def test_what_was_lost_or_pushed_out_is_still_known() -> None:
     hot = HotSet(room_for(3))
     use(hot, 0, 9)
