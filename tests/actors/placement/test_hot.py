@@ -6,7 +6,7 @@ from shoal.actors.placement.book import FADE_S
 from shoal.actors.placement.hot import MARGIN, Decision, HotSet
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_PB
-from shoal.messages.limits import HEAT_ONCE_MAX
+from shoal.messages.limits import BLOCK_BYTES_MAX, HEAT_ONCE_MAX
 from shoal.storage.memory import cost_of
 
 SIZE = 1000
@@ -14,7 +14,7 @@ STAY = Decision(False)
 
 
 def cid(number: int) -> CID:
-    return CID.of(number.to_bytes(4, "big"))
+    return CID.of(number.to_bytes(4, "big", signed=True))
 
 
 def use(hot: HotSet, number: int, times: int = 1, now: float = 0.0, size: int = SIZE) -> Decision:
@@ -70,6 +70,28 @@ def test_a_large_block_must_be_worth_all_that_leaves_for_it() -> None:
     assert set(decision.leave) == {cid(number) for number in range(10)}
     assert use(hot, 100, 9, size=room_for(10)) == STAY, "larger than memory"
     assert len(hot) == 1
+
+
+def test_a_large_block_does_not_push_out_hot_ones_because_one_among_them_is_cool() -> None:
+    hot = HotSet(room_for(10))
+    for number in range(10):
+        use(hot, number, 50 if number else 2)
+    assert not any(use(hot, 99, size=cost_of(SIZE) * 9).keep for _ in range(400)), "450 and more would leave for it"
+    assert use(hot, 98, 3).leave == (cid(0),)
+
+
+def test_a_largest_block_finds_room_among_nothing_but_the_smallest() -> None:
+    capacity = 2 * BLOCK_BYTES_MAX.value
+    hot = HotSet(capacity)
+    for number in range(capacity // cost_of(1)):
+        use(hot, number, 2, size=1)
+    size = BLOCK_BYTES_MAX.value
+    too_large = capacity - cost_of(0)
+    assert use(hot, -2, 10_000, size=too_large) == STAY, "it is not worth a look at all of them"
+    assert not hot.holds(cid(-2))
+    free = capacity % cost_of(1)
+    leave = next(decision.leave for _ in range(10_000) if (decision := use(hot, -1, size=size)).keep)
+    assert len(leave) == math.ceil((cost_of(size) - free) / cost_of(1))
 
 
 def test_one_pass_over_a_large_file_moves_nothing() -> None:
