@@ -85,13 +85,12 @@ def test_a_largest_block_finds_room_among_nothing_but_the_smallest() -> None:
     hot = HotSet(capacity)
     for number in range(capacity // cost_of(1)):
         use(hot, number, 2, size=1)
-    size = BLOCK_BYTES_MAX.value
-    too_large = capacity - cost_of(0)
-    assert use(hot, -2, 10_000, size=too_large) == STAY, "it is not worth a look at all of them"
-    assert not hot.holds(cid(-2))
+    later = 20 * FADE_S  # they are worth next to nothing by then
+    assert use(hot, -2, 9, later, capacity - cost_of(0)) == STAY, "a thing as large as memory is not worth the search"
+    assert use(hot, -1, 1, later, BLOCK_BYTES_MAX.value) == STAY
+    leave = use(hot, -1, 1, later, BLOCK_BYTES_MAX.value).leave
     free = capacity % cost_of(1)
-    leave = next(decision.leave for _ in range(10_000) if (decision := use(hot, -1, size=size)).keep)
-    assert len(leave) == math.ceil((cost_of(size) - free) / cost_of(1))
+    assert len(leave) == math.ceil((cost_of(BLOCK_BYTES_MAX.value) - free) / cost_of(1))
 
 
 def test_one_pass_over_a_large_file_moves_nothing() -> None:
