@@ -104,7 +104,7 @@ CAR_HEADER_MAX: Final = Limit(
 IMPORT_BATCH_BYTES: Final = Limit(8 * MIB, "bytes", "of blocks handed to the store at once", "group commit")
 
 # --- block stores (storage.memory, storage.disk) -------------------------------------------------
-MEMORY_ENTRY_BYTES: Final = Limit(1024, "bytes", "charged per block, for its CID and table entry", "measured")
+MEMORY_ENTRY_BYTES: Final = Limit(1280, "bytes", "charged per block: its CID, table entries, uses", "measured")
 DISK_PUT_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "one transaction is held in the log whole", "design 5")
 DISK_PUT_BLOCKS_MAX: Final = Limit(1024, "blocks", "each may put an index page of its own into the log", "design 5")
 DISK_GET_BLOCKS_MAX: Final = Limit(32, "blocks", "one answer is held in memory whole: at most 64 MiB", "design 5")
