@@ -49,6 +49,10 @@ class SqliteFile:
     def conn(self) -> sqlite3.Connection:
         return self.db.conn
 
+    def _check_closed(self) -> None:
+        if self._db is not None:
+            raise Unavailable(f"the catalogue {self.path} is open already", "close it first")
+
     def close(self) -> None:
         """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
         db, self._db = self._db, None
@@ -78,6 +82,7 @@ class PinFile(SqliteFile):
 
     def open(self) -> None:
         """Open or make the file and play back its log.  Raises StorageFault for a damaged one, which stays as it is."""
+        self._check_closed()
         with self._told("open the pins"):
             self._db = schema.connect(self.path, self.kind)
 
@@ -127,6 +132,7 @@ class UsageFile(SqliteFile):
 
     def open(self) -> None:
         """Open or make the file; a damaged one is set aside.  What a marking has left behind is removed."""
+        self._check_closed()
         self._remove(self.marks_path)
         try:
             self._connect()
