@@ -80,11 +80,19 @@ class PinFile(SqliteFile):
 
     kind = schema.PINS
 
-    def open(self) -> None:
-        """Open or make the file and play back its log.  Raises StorageFault for a damaged one, which stays as it is."""
+    def open(self, *, may_make: bool) -> None:
+        """Open the file, or make it if it ``may_make`` one, and play back its log.
+
+        Raises StorageFault for one that is missing or damaged, which stays as it is.
+        """
         self._check_closed()
-        with self._told("open the pins"):
-            self._db = schema.connect(self.path, self.kind)
+        try:
+            if not may_make and not self.path.exists():
+                raise schema.Missing
+            with self._told("open the pins"):
+                self._db = schema.connect(self.path, self.kind, may_make=may_make)
+        except schema.Missing:
+            raise StorageFault(f"the pins {self.path} are missing", PINS_REMEDY) from None
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[sqlite3.Connection]:

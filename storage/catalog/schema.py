@@ -87,11 +87,15 @@ def m001_pins(db: Database) -> None:
     table(db, "ledger").insert({"id": 1, "pins": 0, "seals": 0})
 
 
-def connect(path: Path, kind: FileKind) -> Database:
+class Missing(Exception):
+    """There are no tables where there must be some."""
+
+
+def connect(path: Path, kind: FileKind, *, may_make: bool = True) -> Database:
     """Open the file, make or migrate its tables, and return the database.
 
     The connection belongs to the calling thread.  Raises BadConfig for a file of a newer shoal or of another program,
-    and ``sqlite3.Error`` for what the disk does.
+    Missing for one without tables unless it ``may_make`` them, and ``sqlite3.Error`` for what the disk does.
     """
     is_new = not path.exists()
     conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -100,6 +104,8 @@ def connect(path: Path, kind: FileKind) -> Database:
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
         # Nothing may be written before we know whose file it is.
         if not conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:  # new, or we were killed making it
+            if not may_make:
+                raise Missing
             conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             conn.execute(f"PRAGMA application_id = {kind.application_id}")
         else:
