@@ -9,6 +9,7 @@ StorageFull from either.  Begin at ``UsageFile.run``.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,15 @@ PINS_REMEDY: Final = (
     "put back a copy of the file; or, to go on without those pins, move it and the usage file away and pin again"
 )
 _LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
+
+
+def _is_damage(fault: sqlite3.Error, path: Path) -> bool:
+    """Whether the bytes in the file are at fault.
+
+    A flipped bit of the header's version bytes makes SQLite take the file for a newer one, which may only be read.
+    """
+    header = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
+    return header or is_damage(fault)
 
 
 class SqliteFile:
@@ -116,7 +126,7 @@ class PinFile(SqliteFile):
         except sqlite3.ProgrammingError:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except sqlite3.Error as fault:
-            if is_damage(fault):
+            if _is_damage(fault, self.path):
                 raise self.damaged(str(fault)) from fault
             raise translate(fault, doing, self.path) from fault
         except OverflowError as fault:  # a number in the file that we never wrote
@@ -170,7 +180,7 @@ class UsageFile(SqliteFile):
             except sqlite3.ProgrammingError:
                 raise
             except (sqlite3.Error, OverflowError) as fault:
-                if isinstance(fault, sqlite3.Error) and not is_damage(fault):
+                if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
                     raise translate(fault, doing, self.path) from fault
                 if self.marking:
                     self.drop_marks()
@@ -215,7 +225,7 @@ class UsageFile(SqliteFile):
         """Set the damaged file aside and open an empty one.  Raises what the device says, or for damage that stays."""
         if isinstance(fault, sqlite3.ProgrammingError):
             raise fault
-        if isinstance(fault, sqlite3.Error) and not is_damage(fault):
+        if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
             raise translate(fault, doing, self.path) from fault
         super().close()
         self._set_aside()

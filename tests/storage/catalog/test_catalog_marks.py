@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, IDENTITY, RAW
 from shoal.messages.errors import BadInput, Unavailable
-from shoal.messages.limits import CATALOG_BATCH_MAX
+from shoal.messages.limits import CATALOG_BATCH_MAX, Limit
 from shoal.storage.catalog import marks
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.rows import MarkedTotals, Use
@@ -142,7 +142,7 @@ def test_blocks_that_come_to_the_tier_later_are_found_at_the_end(catalog: Catalo
 
 
 def test_a_store_larger_than_one_scan(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marks, "CATALOG_SWEEP_MAX", type(marks.CATALOG_SWEEP_MAX)(7, "blocks", "few", "this test"))
+    monkeypatch.setattr(marks, "CATALOG_SWEEP_MAX", Limit(7, "blocks", "few", "this test"))
     cids = [cid_of(number) for number in range(40)]
     catalog.note([put(cid, NOW + number) for number, cid in enumerate(cids)])
     catalog.begin_marking(NOW)
@@ -182,7 +182,7 @@ def test_an_identity_cid_may_have_links(catalog: Catalog) -> None:
 
 def test_one_marking_at_a_time_and_none_without_one(catalog: Catalog, tmp_path: Path) -> None:
     first = catalog.begin_marking(NOW)
-    assert catalog.marking == first
+    assert [catalog.marking] == [first]
     with pytest.raises(Unavailable, match="under way"):
         catalog.begin_marking(NOW)
     catalog.mark([cid_of(1)], expand=False)

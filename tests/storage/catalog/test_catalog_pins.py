@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shoal.messages.cid import CID, DAG_PB, IDENTITY, RAW
 from shoal.messages.errors import BadInput, NotFound, StorageFull
-from shoal.messages.limits import CATALOG_BATCH_MAX, PIN_NAME_BYTES_MAX
+from shoal.messages.limits import CATALOG_BATCH_MAX, PIN_NAME_BYTES_MAX, Limit
 from shoal.storage.catalog import pins
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.rows import Pin
@@ -139,7 +139,7 @@ def test_pages_follow_one_another(catalog: Catalog) -> None:
 
 
 def test_pins_are_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins, "PINS_MAX", type(pins.PINS_MAX)(3, "pins", "a small bound", "this test"))
+    monkeypatch.setattr(pins, "PINS_MAX", Limit(3, "pins", "a small bound", "this test"))
     cids = [CID.of(bytes([n])) for n in range(4)]
     for cid in cids[:3]:
         catalog.pin(cid, False, "", NOW)
