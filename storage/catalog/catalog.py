@@ -311,7 +311,8 @@ class Catalog:
                 sync_folder(self._folder.parent)
         except OSError as fault:
             raise StorageFault(
-                f"cannot make the folder {self._folder}: {fault}", "check that the node's user may write there"
+                f"cannot make the folder {self._folder}: {fault}",
+                "check that the node's user may write there, and the disk",
             ) from fault
 
 

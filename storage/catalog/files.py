@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 PINS_REMEDY: Final = (
     "put back a copy of the file; or, to go on without those pins, move it and the usage file away and pin again"
 )
+_GARBLED: Final = (OverflowError, UnicodeDecodeError)  # a number or a name in the file that we never wrote
 _LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
 
 
@@ -129,7 +130,7 @@ class PinFile(SqliteFile):
             if _is_damage(fault, self.path):
                 raise self.damaged(str(fault)) from fault
             raise translate(fault, doing, self.path) from fault
-        except OverflowError as fault:  # a number in the file that we never wrote
+        except _GARBLED as fault:
             raise self.damaged(str(fault)) from fault
 
 
@@ -154,7 +155,7 @@ class UsageFile(SqliteFile):
         self._remove(self.marks_path)
         try:
             self._connect()
-        except (sqlite3.DatabaseError, OverflowError) as fault:
+        except (sqlite3.Error, *_GARBLED) as fault:
             self._begin_anew(fault, "open the usage of blocks")
 
     def close(self) -> None:
@@ -179,7 +180,7 @@ class UsageFile(SqliteFile):
                     return work(self.conn)
             except sqlite3.ProgrammingError:
                 raise
-            except (sqlite3.Error, OverflowError) as fault:
+            except (sqlite3.Error, *_GARBLED) as fault:
                 if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
                     raise translate(fault, doing, self.path) from fault
                 if self.marking:

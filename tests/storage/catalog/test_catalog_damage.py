@@ -106,6 +106,8 @@ def check_pins(place: Path) -> str:
 
 @given(flips)
 @example([(0, 18, 0)])
+@example([(0, 4057, 7)])
+@example([(0, 4056, 3)])
 def test_flipped_bits_never_lose_a_pin_in_silence(bits: list[tuple[int, int, int]]) -> None:
     with folder() as place:
         write(place, pins=flipped(sound_files()["pins.sqlite"], bits))
@@ -178,6 +180,21 @@ def test_a_pin_that_was_changed_behind_our_back_is_noticed(tmp_path: Path, state
         catalog.pins(None, 1)
 
 
+def test_a_pin_that_changes_while_it_runs_is_not_read_as_another(tmp_path: Path) -> None:
+    write(tmp_path)
+    catalog = opened(tmp_path)
+    catalog._pins._file.conn.execute("UPDATE pins SET recursive = 1 - recursive")
+    for call in (
+        lambda: catalog.pins(None, 1),
+        lambda: catalog.pinned(CIDS[:1]),
+        lambda: catalog.unpin(CIDS[0]),
+        lambda: catalog.pin(CIDS[0], True, "", NOW),
+    ):
+        with pytest.raises(StorageFault, match="put back a copy"):
+            call()
+    catalog.close()
+
+
 # --- usage -------------------------------------------------------------------------------------------
 
 
@@ -217,6 +234,8 @@ def use(place: Path) -> None:
 
 @given(flips)
 @example([(0, 18, 0)])  # the header's write version: SQLite then only reads
+@example([(0, 4057, 7)])  # a column's name that is no text
+@example([(0, 4056, 3)])  # and one that is another name
 def test_flipped_bits_in_the_usage_stop_nothing(bits: list[tuple[int, int, int]]) -> None:
     with folder() as place:
         write(place, usage=flipped(sound_files()["usage.sqlite"], bits))

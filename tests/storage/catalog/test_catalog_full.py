@@ -171,6 +171,7 @@ def pin_all(folder: Path) -> dict[str, list[int] | list[str]]:
 @pytest.mark.parametrize(
     "inject",
     [
+        "fdatasync,fsync:error=EIO:when=1..3",  # while the folder and the files are made
         "fdatasync,fsync:error=EIO:when=8+9",
         "pwrite64:error=EIO:when=20",  # while the tables are made
         "pwrite64:error=EIO:when=60+37",
