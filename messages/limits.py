@@ -305,3 +305,4 @@ HOLDS_MAX: Final = Limit(4096, "requests", "that hold content while they run; as
 USES_WAITING_MAX: Final = Limit(
     65536, "blocks", "put or read and not yet told to the keeper, about 300 bytes each", "nothing unbounded"
 )
+PINS_MAX: Final = Limit(1048576, "pins", "of roots; opening reads each, some 10 us; about 75 bytes a pin", "measured")
