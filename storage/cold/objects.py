@@ -127,7 +127,8 @@ class ObjectPlace:
             try:
                 return [bytes(data) for data in self._reads.get_ranges(name, starts=starts, lengths=lengths)]
             except FileNotFoundError:
-                self._reads.head(MARKER)  # not there: the fault is the bucket's, and raised as such
+                if not self._is_marked():
+                    raise  # the fault is the bucket's
                 raise SegmentGone(f"{self.where} has no {name}", "its blocks are fetched anew") from None
             except BaseError as fault:
                 return self._read_clipped(name, ranges, fault)
@@ -148,7 +149,8 @@ class ObjectPlace:
             try:
                 self._reads.delete(name)
             except FileNotFoundError:
-                self._reads.head(MARKER)
+                if not self._is_marked():
+                    raise
 
     def list(self) -> dict[int, int]:
         """See ``Place.list``.  Also makes sure that the bucket can be written to: a wrong one shows at once."""
@@ -166,13 +168,18 @@ class ObjectPlace:
 
     def _mark(self) -> None:
         """Put the marker where it is missing."""
-        try:
-            self._reads.head(MARKER)
-        except FileNotFoundError:
+        if not self._is_marked():
             try:
                 self._reads.put(MARKER, _MARKER_TEXT, mode="create", use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 pass
+
+    def _is_marked(self) -> bool:
+        try:
+            self._reads.head(MARKER)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _holds(self, name: str, data: bytes) -> bool:
         """Whether the object ``name`` is exactly ``data``."""

@@ -19,9 +19,16 @@ from typing import Any, Final
 
 from obstore.store import ObjectStore
 
+from shoal.messages.block import Block
 from shoal.storage.cold.objects import ObjectPlace
 from shoal.storage.cold.store import ColdStore
+from shoal.storage.ipld.car import CarDecoder
 from shoal.tests.support.faults import free_port
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 QUOTA: Final = 1 << 40
 START_S: Final = 60.0
@@ -113,3 +120,13 @@ class Site:
 def upload_all(store: ColdStore) -> int:
     """Upload until nothing is left; how many there were."""
     return next(count for count in itertools.count() if not store.upload())
+
+
+def whole_archive(path: Path) -> list[Block]:
+    """The blocks of a segment as any reader has them: zstd, then CAR; raises unless it is whole."""
+    decoder = CarDecoder()
+    data = path.read_bytes()
+    found = decoder.feed(zstd.decompress(data)) if data else []
+    if data:
+        decoder.finish()
+    return [one for one in found if isinstance(one, Block)]
