@@ -10,6 +10,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,26 +71,26 @@ def running_s3() -> Iterator[S3]:
     code = "import sys; from moto.server import main; main(sys.argv[1:])"
     argv = [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(server.port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    try:
-        end = time.monotonic() + START_S
-        while True:
-            try:
-                status, _ = server.request("PUT", f"/{BUCKET}")
-                assert status == 200
-                break
-            except OSError:
-                if process.poll() is not None:
-                    assert process.stderr is not None
-                    raise AssertionError(f"moto's server ended: {process.stderr.read()[-2000:]!r}") from None
+    with tempfile.TemporaryFile() as log:  # a line for each request: a pipe that nobody reads would stop the server
+        process = subprocess.Popen(argv, stdout=log, stderr=log, env=environment)
+        try:
+            end = time.monotonic() + START_S
+            while not _has_bucket(server):
+                log.seek(0)
+                assert process.poll() is None, f"moto's server ended: {log.read()[-2000:]!r}"
                 assert time.monotonic() < end, "moto's server does not answer"
                 time.sleep(0.05)
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+            yield server
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _has_bucket(server: S3) -> bool:
+    try:
+        return server.request("PUT", f"/{BUCKET}")[0] == 200
+    except OSError:
+        return False
 
 
 @dataclass
