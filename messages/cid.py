@@ -89,13 +89,14 @@ def digest_of(hash_code: int, length: int, data: bytes | memoryview) -> bytes:
 class CID:
     """An immutable, hashable content identifier.  ``raw`` is its canonical binary form."""
 
-    __slots__ = ("_hash", "codec", "digest", "hash_code", "raw", "version")
+    __slots__ = ("_hash", "codec", "digest", "hash_code", "multihash", "raw", "version")
 
     raw: bytes
     version: int
     codec: int
     hash_code: int
     digest: bytes
+    multihash: bytes  # hash code, digest length and digest: what names the bytes whatever the codec
     _hash: int
 
     def __init__(self, version: int, codec: int, hash_code: int, digest: bytes) -> None:
@@ -118,6 +119,7 @@ class CID:
         put(self, "codec", codec)
         put(self, "hash_code", hash_code)
         put(self, "digest", bytes(digest))
+        put(self, "multihash", tail)
         put(self, "_hash", hash(raw))
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -180,15 +182,6 @@ class CID:
         return self if self.version else CID(1, DAG_PB, SHA2_256, self.digest)
 
     @property
-    def multihash(self) -> bytes:
-        """Hash code, digest length and digest: what names the bytes whatever the codec."""
-        return (
-            self.raw
-            if self.version == 0
-            else self.raw[2 if self.codec < 0x80 else 1 + len(varint.encode(self.codec)) :]
-        )
-
-    @property
     def prefix(self) -> bytes:
         """Version, codec, hash code and digest length (bitswap's ``Block.prefix``)."""
         return self.raw[: len(self.raw) - len(self.digest)] if self.version else V0_PREFIX
@@ -228,5 +221,6 @@ def _sha256(raw: bytes) -> CID:
     put(cid, "codec", raw[1] if version else DAG_PB)
     put(cid, "hash_code", SHA2_256)
     put(cid, "digest", raw[-32:])
+    put(cid, "multihash", raw[-34:])
     put(cid, "_hash", hash(raw))
     return cid

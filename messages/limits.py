@@ -104,7 +104,7 @@ CAR_HEADER_MAX: Final = Limit(
 IMPORT_BATCH_BYTES: Final = Limit(8 * MIB, "bytes", "of blocks handed to the store at once", "group commit")
 
 # --- block stores (storage.memory, storage.disk) -------------------------------------------------
-MEMORY_ENTRY_BYTES: Final = Limit(1024, "bytes", "charged per block, for its CID and table entry", "measured")
+MEMORY_ENTRY_BYTES: Final = Limit(1280, "bytes", "charged per block: its CID, table entries, uses", "measured")
 DISK_PUT_BYTES_MAX: Final = Limit(32 * MIB, "bytes", "one transaction is held in the log whole", "design 5")
 DISK_PUT_BLOCKS_MAX: Final = Limit(1024, "blocks", "each may put an index page of its own into the log", "design 5")
 DISK_GET_BLOCKS_MAX: Final = Limit(32, "blocks", "one answer is held in memory whole: at most 64 MiB", "design 5")
@@ -274,7 +274,8 @@ CATALOG_SWEEP_MAX: Final = Limit(
 CATALOG_TIER_CHARS_MAX: Final = Limit(32, "characters", "of a tier's name, kept in every row", "design 5")
 CATALOG_WAL_BYTES: Final = Limit(16 * MIB, "bytes", "the log is checkpointed from here on, and cut to this", "design 5")
 PIN_NAME_BYTES_MAX: Final = Limit(255, "bytes", "of a pin's name", "Kubo, pin add --name")
-PINS_MAX: Final = Limit(1048576, "pins", "of roots; opening reads each, some 5 us, and about 100 bytes", "measured")
+PINS_MAX: Final = Limit(1048576, "pins", "of roots; opening reads each, some 10 us; about 75 bytes a pin", "measured")
+
 # --- the cold tier (storage.cold, actors.tiers.cold) ---------------------------------------------
 COLD_SEGMENT_BYTES_MAX: Final = Limit(
     256 * MIB, "bytes", "configured for a segment; an upload holds it in memory", "design 5"
@@ -294,6 +295,7 @@ COLD_REMOTE_SEGMENTS_MAX: Final = Limit(
     1048576, "segments", "listed of an object store: 64 TiB of usual ones", "nothing unbounded"
 )
 COLD_FAULT_CHARS_MAX: Final = Limit(300, "characters", "of an object store's error text", "nothing unbounded")
+
 # --- what memory is for (actors.placement.book) --------------------------------------------------
 HEAT_ONCE_MAX: Final = Limit(32768, "names", "of blocks used once, about 180 bytes each", "2Q, A1out; measured")
 HEAT_AGAIN_MAX: Final = Limit(

@@ -22,11 +22,9 @@ from shoal.actors.placement.book import Book, Use
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
 
-MARGIN: Final = (
-    1.1  # times the worth of what leaves, at least; twice as much costs 2 % of hits and saves half the moves
-)
+MARGIN: Final = 1.1  # times the worth of what leaves, at least; 2 would save half the moves and lose 2 % of hits
 LOOKED_AT_MIN: Final = 16  # blocks of a sample; 64 find 0.1 % more hits
-LOOKED_AT_MAX: Final = 512  # blocks of a sample, about 0.4 ms: for a large block among very many small ones
+LOOKED_AT_MAX: Final = 2048  # blocks of a sample, some 2 ms: room for 2 MiB among nothing but the smallest blocks
 CHOICE: Final = 8  # times the bytes that must leave are looked at, so that there is something to choose from
 STRIDE: Final = 2654435761  # a prime above any count of blocks: steps of it visit each once, near ones far apart
 RAW_V1: Final = b"\x01\x55"  # before a multihash: its CIDv1 with raw codec

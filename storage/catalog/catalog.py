@@ -28,7 +28,7 @@ from shoal.messages.cid import CID
 from shoal.messages.errors import BadInput, LocalError, StorageFault, Unavailable
 from shoal.messages.limits import CATALOG_BATCH_MAX, CATALOG_STRAYS_MAX
 from shoal.storage.catalog import marks, ranking, usage
-from shoal.storage.catalog.files import PINS_REMEDY, UsageFile
+from shoal.storage.catalog.files import UsageFile
 from shoal.storage.catalog.pins import PinBook
 from shoal.storage.catalog.rows import (
     IMPORTANCE_MAX,
@@ -76,8 +76,8 @@ class Catalog:
         Raises BadConfig for a file of a newer shoal or of another program, StorageFault for damaged or missing pins.
         """
         self._make_folder()
-        self._check_pins_are_there()
-        self._pins.open()
+        # The pins are made first: usage without them says that they were taken away.
+        self._pins.open(may_make=not (self._folder / USAGE_FILE).exists())
         try:
             self._usage.open()
             self._strays = self._usage.run("count usage", usage.count_strays, write=False)
@@ -311,14 +311,9 @@ class Catalog:
                 sync_folder(self._folder.parent)
         except OSError as fault:
             raise StorageFault(
-                f"cannot make the folder {self._folder}: {fault}", "check that the node's user may write there"
+                f"cannot make the folder {self._folder}: {fault}",
+                "check that the node's user may write there, and the disk",
             ) from fault
-
-    def _check_pins_are_there(self) -> None:
-        """Raise StorageFault for usage without pins: pins are made first, so they were taken away."""
-        path = self._folder / PINS_FILE
-        if (self._folder / USAGE_FILE).exists() and not (path.exists() and path.stat().st_size):
-            raise StorageFault(f"the pins {path} are missing", PINS_REMEDY)
 
 
 def _bound(value: float) -> float:

@@ -9,6 +9,7 @@ StorageFull from either.  Begin at ``UsageFile.run``.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,17 @@ Result = TypeVar("Result")
 PINS_REMEDY: Final = (
     "put back a copy of the file; or, to go on without those pins, move it and the usage file away and pin again"
 )
+_GARBLED: Final = (OverflowError, UnicodeDecodeError)  # a number or a name in the file that we never wrote
 _LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
+
+
+def _is_damage(fault: sqlite3.Error, path: Path) -> bool:
+    """Whether the bytes in the file are at fault.
+
+    A flipped bit of the header's version bytes makes SQLite take the file for a newer one, which may only be read.
+    """
+    header = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
+    return header or is_damage(fault)
 
 
 class SqliteFile:
@@ -48,6 +59,10 @@ class SqliteFile:
     @property
     def conn(self) -> sqlite3.Connection:
         return self.db.conn
+
+    def _check_closed(self) -> None:
+        if self._db is not None:
+            raise Unavailable(f"the catalogue {self.path} is open already", "close it first")
 
     def close(self) -> None:
         """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
@@ -76,10 +91,19 @@ class PinFile(SqliteFile):
 
     kind = schema.PINS
 
-    def open(self) -> None:
-        """Open or make the file and play back its log.  Raises StorageFault for a damaged one, which stays as it is."""
-        with self._told("open the pins"):
-            self._db = schema.connect(self.path, self.kind)
+    def open(self, *, may_make: bool) -> None:
+        """Open the file, or make it if it ``may_make`` one, and play back its log.
+
+        Raises StorageFault for one that is missing or damaged, which stays as it is.
+        """
+        self._check_closed()
+        try:
+            if not may_make and not self.path.exists():
+                raise schema.Missing
+            with self._told("open the pins"):
+                self._db = schema.connect(self.path, self.kind, may_make=may_make)
+        except schema.Missing:
+            raise StorageFault(f"the pins {self.path} are missing", PINS_REMEDY) from None
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -103,10 +127,10 @@ class PinFile(SqliteFile):
         except sqlite3.ProgrammingError:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except sqlite3.Error as fault:
-            if is_damage(fault):
+            if _is_damage(fault, self.path):
                 raise self.damaged(str(fault)) from fault
             raise translate(fault, doing, self.path) from fault
-        except OverflowError as fault:  # a number in the file that we never wrote
+        except _GARBLED as fault:
             raise self.damaged(str(fault)) from fault
 
 
@@ -127,10 +151,11 @@ class UsageFile(SqliteFile):
 
     def open(self) -> None:
         """Open or make the file; a damaged one is set aside.  What a marking has left behind is removed."""
+        self._check_closed()
         self._remove(self.marks_path)
         try:
             self._connect()
-        except (sqlite3.DatabaseError, OverflowError) as fault:
+        except (sqlite3.Error, *_GARBLED) as fault:
             self._begin_anew(fault, "open the usage of blocks")
 
     def close(self) -> None:
@@ -155,8 +180,8 @@ class UsageFile(SqliteFile):
                     return work(self.conn)
             except sqlite3.ProgrammingError:
                 raise
-            except (sqlite3.Error, OverflowError) as fault:
-                if isinstance(fault, sqlite3.Error) and not is_damage(fault):
+            except (sqlite3.Error, *_GARBLED) as fault:
+                if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
                     raise translate(fault, doing, self.path) from fault
                 if self.marking:
                     self.drop_marks()
@@ -201,7 +226,7 @@ class UsageFile(SqliteFile):
         """Set the damaged file aside and open an empty one.  Raises what the device says, or for damage that stays."""
         if isinstance(fault, sqlite3.ProgrammingError):
             raise fault
-        if isinstance(fault, sqlite3.Error) and not is_damage(fault):
+        if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
             raise translate(fault, doing, self.path) from fault
         super().close()
         self._set_aside()

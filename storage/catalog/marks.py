@@ -72,7 +72,7 @@ def frontier(conn: sqlite3.Connection, limit: int) -> list[CID]:
     """Up to ``limit`` CIDs (version 1) whose links are still to be marked; the same again until they are."""
     cids = [stored_cid(*row) for row in conn.execute(_FRONTIER, (limit,)).fetchall()]
     if None in cids:
-        raise sqlite3.DatabaseError("a mark that is no CID")  # without it the walk would be cut short: damage
+        raise sqlite3.OperationalError("a mark is no CID")  # damage; without it the walk would be cut short
     return [cid for cid in cids if cid is not None]
 
 

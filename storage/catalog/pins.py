@@ -48,9 +48,12 @@ class PinBook:
     def __init__(self, path: Path) -> None:
         self._file = PinFile(path)
 
-    def open(self) -> None:
-        """Open or make the file and read every pin.  Raises StorageFault when one was changed, lost or added."""
-        self._file.open()
+    def open(self, *, may_make: bool) -> None:
+        """Open the file, or make it if it ``may_make`` one, and read every pin.
+
+        Raises StorageFault when a pin was changed, lost or added, or when the file is missing and must not be.
+        """
+        self._file.open(may_make=may_make)
         try:
             self._check_all()
         except BaseException:

@@ -87,7 +87,8 @@ def totals(conn: sqlite3.Connection, now: float) -> dict[str, TierTotals]:
 
 def _probe(conn: sqlite3.Connection, query: str, tier: str, now: float, limit: int) -> list[float]:
     values = {"tier": tier, "now": now, "probe": limit * PROBE_TIMES}
-    return [float(row[0]) for row in conn.execute(query, values).fetchall()]
+    rows = conn.execute(query, values).fetchall()
+    return [heat for (heat,) in rows if isinstance(heat, float)]  # NULL: damage has left no numbers in that row
 
 
 def _read(conn: sqlite3.Connection, query: str, values: Mapping[str, object]) -> list[Usage]:

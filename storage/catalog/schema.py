@@ -11,6 +11,8 @@ the usage for as long as that lasts, and is never synced.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +20,7 @@ from typing import Final
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
 
-from shoal.messages.errors import BadConfig
+from shoal.messages.errors import BadConfig, StorageFault
 from shoal.messages.limits import CATALOG_WAL_BYTES, KIB, MIB
 from shoal.storage.repo import sync_folder
 
@@ -87,11 +89,15 @@ def m001_pins(db: Database) -> None:
     table(db, "ledger").insert({"id": 1, "pins": 0, "seals": 0})
 
 
-def connect(path: Path, kind: FileKind) -> Database:
+class Missing(Exception):
+    """There are no tables where there must be some."""
+
+
+def connect(path: Path, kind: FileKind, *, may_make: bool = True) -> Database:
     """Open the file, make or migrate its tables, and return the database.
 
     The connection belongs to the calling thread.  Raises BadConfig for a file of a newer shoal or of another program,
-    and ``sqlite3.Error`` for what the disk does.
+    Missing for one without tables unless it ``may_make`` them, and ``sqlite3.Error`` for what the disk does.
     """
     is_new = not path.exists()
     conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -100,14 +106,17 @@ def connect(path: Path, kind: FileKind) -> Database:
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
         # Nothing may be written before we know whose file it is.
         if not conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:  # new, or we were killed making it
+            if not may_make:
+                raise Missing
             conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             conn.execute(f"PRAGMA application_id = {kind.application_id}")
         else:
             _check_origin(db, path, kind)
         _set_up(conn, kind)
-        kind.migrations.apply(db)
+        with _readable_schema():
+            kind.migrations.apply(db)
         if is_new:
-            sync_folder(path.parent)  # SQLite syncs the name of its log, not that of its file
+            _sync_name(path)
     except BaseException:
         conn.close()
         raise
@@ -139,11 +148,31 @@ def _set_up(conn: sqlite3.Connection, kind: FileKind) -> None:
     conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)
 
 
+def _sync_name(path: Path) -> None:
+    """Make the file's name durable: SQLite syncs the name of its log, not that of its file."""
+    try:
+        sync_folder(path.parent)
+    except OSError as fault:
+        raise StorageFault(f"cannot sync the folder {path.parent}: {fault}", "check the disk and its log") from fault
+
+
+@contextmanager
+def _readable_schema() -> Iterator[None]:
+    """Whatever sqlite-utils makes of a damaged schema (KeyError, ValueError and others), as SQLite's error for one."""
+    try:
+        yield
+    except sqlite3.Error:
+        raise
+    except Exception as fault:
+        raise sqlite3.OperationalError(f"the schema cannot be read: {fault!r}") from fault
+
+
 def _check_origin(db: Database, path: Path, kind: FileKind) -> None:
     """Raise BadConfig unless the file is ours and no newer than this code."""
     if db.conn.execute("PRAGMA application_id").fetchone()[0] != kind.application_id:
         raise BadConfig(f"{path} is a database of another program", "give the node a folder of its own")
-    newer = [done.name for done in kind.migrations.applied(db) if done.name not in kind.versions]
+    with _readable_schema():
+        newer = [done.name for done in kind.migrations.applied(db) if done.name not in kind.versions]
     if newer:
         fault = f"{path} was written by a newer shoal (it has {newer[0]})"
         raise BadConfig(fault, "upgrade shoal, or give the node another folder")

@@ -81,7 +81,11 @@ class FolderPlace:
         """See ``Place.read``."""
         with translated(f"read {self.path_of(name)}"):
             handle = self._handle(name)
-            return [_pread(handle, offset, length) for offset, length in ranges]
+            try:
+                return [_pread(handle, offset, length) for offset, length in ranges]
+            except OSError:
+                os.close(self._open.pop(name))  # the file may be replaced by one that can be read
+                raise
 
     def delete(self, name: str) -> None:
         """See ``Place.delete``."""

@@ -46,15 +46,16 @@ CLIENT_OPTIONS: Final = ("allow_http", "connect_timeout", "proxy_url", "timeout"
 MARKER: Final = "shoal-cold.txt"  # its presence tells a missing segment from a missing bucket
 _MARKER_TEXT: Final = b"Blocks of one shoal node.  Each .car.zst is a whole CAR archive, compressed with zstd.\n"
 
-READ_TIMEOUT_S: Final = 20  # of one try; a record has some 256 KiB, and an actor waits for it
+READ_TIMEOUT_S: Final = 10  # of one try; a record has some 256 KiB, and an actor waits for it
 WRITE_TIMEOUT_S: Final = 600  # of one try; 64 MiB at 1 Mbit/s
 CONNECT_TIMEOUT_S: Final = 5
 RETRIES: Final = 3
-READ_RETRY_S: Final = 30  # no try is begun after this
+READ_RETRY_S: Final = 20  # no try is begun after this
 WRITE_RETRY_S: Final = 120
 COMPARE_BYTES: Final = 8 * MIB  # read at once of an object that may be the one to put
 
 _CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
+_BEYOND: Final = " 416 "  # HTTP's Range Not Satisfiable, as the client's text has it
 _QUERY: Final = re.compile(r"\?\S+")
 
 
@@ -127,16 +128,17 @@ class ObjectPlace:
             try:
                 return [bytes(data) for data in self._reads.get_ranges(name, starts=starts, lengths=lengths)]
             except FileNotFoundError:
-                self._reads.head(MARKER)  # not there: the fault is the bucket's, and raised as such
+                if not self._is_marked():
+                    raise  # the fault is the bucket's
                 raise SegmentGone(f"{self.where} has no {name}", "its blocks are fetched anew") from None
             except BaseError as fault:
-                return self._read_clipped(name, ranges, fault)
+                if _BEYOND not in str(fault):
+                    raise
+                return self._read_clipped(name, ranges)
 
-    def _read_clipped(self, name: str, ranges: Sequence[tuple[int, int]], fault: BaseError) -> CutBytes:
-        """For ranges of which some are beyond the object's end, which is an error there; else raises ``fault``."""
+    def _read_clipped(self, name: str, ranges: Sequence[tuple[int, int]]) -> CutBytes:
+        """For ranges of which some are beyond the object's end, which is an error there."""
         size = self._reads.head(name)["size"]
-        if all(offset + length <= size for offset, length in ranges):
-            raise fault
         inside = [(offset, min(length, size - offset)) for offset, length in ranges if offset < size]
         starts, lengths = [offset for offset, _ in inside], [length for _, length in inside]
         found = iter(self._reads.get_ranges(name, starts=starts, lengths=lengths) if inside else ())
@@ -148,7 +150,8 @@ class ObjectPlace:
             try:
                 self._reads.delete(name)
             except FileNotFoundError:
-                self._reads.head(MARKER)
+                if not self._is_marked():
+                    raise
 
     def list(self) -> dict[int, int]:
         """See ``Place.list``.  Also makes sure that the bucket can be written to: a wrong one shows at once."""
@@ -166,13 +169,18 @@ class ObjectPlace:
 
     def _mark(self) -> None:
         """Put the marker where it is missing."""
-        try:
-            self._reads.head(MARKER)
-        except FileNotFoundError:
+        if not self._is_marked():
             try:
                 self._reads.put(MARKER, _MARKER_TEXT, mode="create", use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 pass
+
+    def _is_marked(self) -> bool:
+        try:
+            self._reads.head(MARKER)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _holds(self, name: str, data: bytes) -> bool:
         """Whether the object ``name`` is exactly ``data``."""

@@ -12,6 +12,7 @@ from shoal.tests.bench import (
     blocks,
     directory,
     fetch,
+    heat,
     holders,
     latency,
     links,
@@ -33,6 +34,7 @@ TABLES: Final[dict[str, ModuleType]] = {
     "links": links,
     "holders": holders,
     "stream": stream,
+    "heat": heat,
     "soak": soak,
     "profile": profile,
 }
@@ -50,6 +52,7 @@ ALL: Final[tuple[tuple[str, ...], ...]] = (
     ("links",),
     ("holders",),
     ("stream",),
+    ("heat",),
 )
 """Table and arguments, in the order in which ``all`` runs them."""
 

@@ -6,7 +6,7 @@ from shoal.actors.placement.book import FADE_S
 from shoal.actors.placement.hot import MARGIN, Decision, HotSet
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_PB
-from shoal.messages.limits import HEAT_ONCE_MAX
+from shoal.messages.limits import BLOCK_BYTES_MAX, HEAT_ONCE_MAX
 from shoal.storage.memory import cost_of
 
 SIZE = 1000
@@ -14,7 +14,7 @@ STAY = Decision(False)
 
 
 def cid(number: int) -> CID:
-    return CID.of(number.to_bytes(4, "big"))
+    return CID.of(number.to_bytes(4, "big", signed=True))
 
 
 def use(hot: HotSet, number: int, times: int = 1, now: float = 0.0, size: int = SIZE) -> Decision:
@@ -72,6 +72,27 @@ def test_a_large_block_must_be_worth_all_that_leaves_for_it() -> None:
     assert len(hot) == 1
 
 
+def test_a_large_block_does_not_push_out_hot_ones_because_one_among_them_is_cool() -> None:
+    hot = HotSet(room_for(10))
+    for number in range(10):
+        use(hot, number, 50 if number else 2)
+    assert not any(use(hot, 99, size=cost_of(SIZE) * 9).keep for _ in range(400)), "450 and more would leave for it"
+    assert use(hot, 98, 3).leave == (cid(0),)
+
+
+def test_a_largest_block_finds_room_among_nothing_but_the_smallest() -> None:
+    capacity = 2 * BLOCK_BYTES_MAX.value
+    hot = HotSet(capacity)
+    for number in range(capacity // cost_of(1)):
+        use(hot, number, 2, size=1)
+    later = 20 * FADE_S  # they are worth next to nothing by then
+    assert use(hot, -2, 9, later, capacity - cost_of(0)) == STAY, "a thing as large as memory is not worth the search"
+    assert use(hot, -1, 1, later, BLOCK_BYTES_MAX.value) == STAY
+    leave = use(hot, -1, 1, later, BLOCK_BYTES_MAX.value).leave
+    free = capacity % cost_of(1)
+    assert len(leave) == math.ceil((cost_of(BLOCK_BYTES_MAX.value) - free) / cost_of(1))
+
+
 def test_one_pass_over_a_large_file_moves_nothing() -> None:
     hot = HotSet(room_for(10))
     for number in range(5):
@@ -98,6 +119,19 @@ def test_what_was_hot_cools_and_makes_way() -> None:
     for number in range(100, 110):
         use(hot, number, 30, now=hour)
     assert all(hot.holds(cid(number)) for number in range(100, 110))
+
+
+def test_a_hot_set_that_moves_is_in_memory_within_the_hour_that_halves_heat() -> None:
+    hot = HotSet(room_for(100))
+    first, second = range(80), range(1000, 1080)
+    for now in range(0, 3 * 3600, 10):
+        for number in first:
+            use(hot, number, now=now)
+    assert all(hot.holds(cid(number)) for number in first)
+    for now in range(3 * 3600, 4 * 3600, 10):
+        for number in second:
+            use(hot, number, now=now)
+    assert all(hot.holds(cid(number)) for number in second)
 
 
 def test_what_was_lost_or_pushed_out_is_still_known() -> None:

@@ -82,20 +82,21 @@ def test_the_second_use_of_a_block_brings_it_to_memory_which_is_asked_from_then_
     assert bench.tier("memory", tiers.TierGet) == [], "deleted, it is new again"
 
 
-def test_what_is_read_from_memory_counts_and_what_is_worth_less_leaves_first() -> None:
+@pytest.mark.parametrize(("hot", "cool"), [(A, B), (B, A)])
+def test_what_is_read_from_memory_counts_and_what_is_worth_less_leaves_first(hot: Block, cool: Block) -> None:
     bench = Bench()
     small = msgspec.structs.replace(bench.ctx.policy, memory_bytes=2 * cost_of(100))
     bench.tell(lifecycle.PolicyChanged(small))
     bench.warm(A, B)
     bench.ctx.said.clear()
     for _ in range(3):
-        bench.tell(get(A.cid))
-        bench.read(memory=(A,))
+        bench.tell(get(hot.cid))
+        bench.read(memory=(hot,))
     for _ in range(3):
         bench.tell(get(C.cid))
         bench.read(disk=(C,))
     moves = [(said.to, said.message) for said in bench.ctx.said if isinstance(said.message, MOVES)]
-    assert moves == [("", tiers.TierEvict((B.cid,))), ("memory", tiers.TierPut((C,)))]
+    assert moves == [("", tiers.TierEvict((cool.cid,))), ("memory", tiers.TierPut((C,)))]
 
 
 def test_a_smaller_policy_lets_go_of_what_is_worth_least() -> None:

@@ -10,6 +10,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,16 @@ from typing import Any, Final
 
 from obstore.store import ObjectStore
 
+from shoal.messages.block import Block
 from shoal.storage.cold.objects import ObjectPlace
 from shoal.storage.cold.store import ColdStore
+from shoal.storage.ipld.car import CarDecoder
 from shoal.tests.support.faults import free_port
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 QUOTA: Final = 1 << 40
 START_S: Final = 60.0
@@ -63,26 +71,26 @@ def running_s3() -> Iterator[S3]:
     code = "import sys; from moto.server import main; main(sys.argv[1:])"
     argv = [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(server.port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    try:
-        end = time.monotonic() + START_S
-        while True:
-            try:
-                status, _ = server.request("PUT", f"/{BUCKET}")
-                assert status == 200
-                break
-            except OSError:
-                if process.poll() is not None:
-                    assert process.stderr is not None
-                    raise AssertionError(f"moto's server ended: {process.stderr.read()[-2000:]!r}") from None
+    with tempfile.TemporaryFile() as log:  # a line for each request: a pipe that nobody reads would stop the server
+        process = subprocess.Popen(argv, stdout=log, stderr=log, env=environment)
+        try:
+            end = time.monotonic() + START_S
+            while not _has_bucket(server):
+                log.seek(0)
+                assert process.poll() is None, f"moto's server ended: {log.read()[-2000:]!r}"
                 assert time.monotonic() < end, "moto's server does not answer"
                 time.sleep(0.05)
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+            yield server
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _has_bucket(server: S3) -> bool:
+    try:
+        return server.request("PUT", f"/{BUCKET}")[0] == 200
+    except OSError:
+        return False
 
 
 @dataclass
@@ -113,3 +121,13 @@ class Site:
 def upload_all(store: ColdStore) -> int:
     """Upload until nothing is left; how many there were."""
     return next(count for count in itertools.count() if not store.upload())
+
+
+def whole_archive(path: Path) -> list[Block]:
+    """The blocks of a segment as any reader has them: zstd, then CAR; raises unless it is whole."""
+    decoder = CarDecoder()
+    data = path.read_bytes()
+    found = decoder.feed(zstd.decompress(data)) if data else []
+    if data:
+        decoder.finish()
+    return [one for one in found if isinstance(one, Block)]
