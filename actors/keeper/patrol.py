@@ -122,23 +122,23 @@ class Patrol:
     # --- second copies -----------------------------------------------------------------------------
 
     def _drop_second_copies(self, cids: list[CID]) -> None:
-        """What the disk tier has too was left by a move that was cut short: the cold copy goes."""
+        """What the disk tier has too was left by a move that was cut short: the cold copy goes.
+
+        Should a move be about to drop the other one, placement sees to it that one of the two stays.
+        """
 
         def known(reply: Message) -> None:
-            if isinstance(reply, tiers.TierSizes):
-                both = tuple(cid for cid, size in zip(cids, reply.sizes, strict=True) if size >= 0)
-                rows = self._usages(both)
-                twice = tuple(cid for cid, tier in zip(both, rows, strict=True) if tier == DURABLE[0])
-                if twice:
-                    self._ask(keeping.DropBlocks(twice, "cold"), "placement", lambda _: None)
+            sizes = reply.sizes if isinstance(reply, tiers.TierSizes) else ()
+            twice = tuple(cid for cid, size in zip(cids, sizes, strict=False) if size >= 0)
+            if not twice:
+                return
+            try:
+                self.catalog.moved(twice, DURABLE[0], self.ctx.wall())
+            except LocalError as fault:
+                self.ctx.log.warning("the catalogue could not note second copies: %s", fault)
+            self._ask(keeping.DropBlocks(twice, DURABLE[1]), "placement", lambda _: None)
 
         self._ask(tiers.TierHas(tuple(cids)), DURABLE[0], known)
-
-    def _usages(self, cids: tuple[CID, ...]) -> list[str]:
-        try:
-            return ["" if usage is None else usage.tier for usage in self.catalog.usage(cids)]
-        except LocalError:
-            return ["" for _ in cids]
 
     # --- scrubbing ---------------------------------------------------------------------------------
 

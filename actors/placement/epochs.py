@@ -17,7 +17,12 @@ class Epochs:
     def __init__(self) -> None:
         self._inside: dict[int, None] = {}
         self._tokens = itertools.count(1)
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # (the newest token to wait for, what then)
+        self._waiting: deque[tuple[int, Callable[[], object]]] = deque()  # (the newest token to wait for, what then)
+
+    @property
+    def inside(self) -> int:
+        """How many readers there are."""
+        return len(self._inside)
 
     def enter(self) -> int:
         """A reader begins; the token to leave with."""
@@ -31,7 +36,7 @@ class Epochs:
         while self._waiting and self._oldest() > self._waiting[0][0]:
             self._waiting.popleft()[1]()
 
-    def after_all(self, call: Callable[[], None]) -> None:
+    def after_all(self, call: Callable[[], object]) -> None:
         """Make ``call`` once all that are inside now have left; at once when there are none."""
         if not self._inside:
             call()

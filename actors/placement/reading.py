@@ -61,6 +61,11 @@ class Reading:
 
         self.ctx.request(tiers.TierGet(hot), from_memory, to=MEMORY, deadline=deadline)
 
+    def when_quiet(self, call: Callable[[], None]) -> None:
+        """Make ``call`` once all reads under way have ended; by a timer, since the last of them may be a peer's, and
+        what is done then is not done for it."""
+        self.epochs.after_all(lambda: self.ctx.after(0.0, call))
+
     def places(self) -> tuple[str, ...]:
         """The durable tiers to ask, in this order."""
         return (DISK, COLD) if self.cold_used else (DISK,)

@@ -5,7 +5,7 @@ A tier that is full is no reason to refuse a block that the other durable tier w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from shoal.actors.base import Context
 from shoal.actors.placement.choice import goes_to_disk
@@ -31,6 +31,7 @@ class Storing:
         self.reading = reading
         self.gets = gets
         self.pressed = False  # the disk tier is above its low watermark
+        self._dropping: dict[bytes, CID] = {}  # copies about to be deleted from one of the durable tiers
         self._cold_put = False  # we have put something into the cold tier, which the keeper may not have seen
 
     # --- in ----------------------------------------------------------------------------------------
@@ -44,6 +45,7 @@ class Storing:
         """
         policy, uses = self.ctx.policy, self.reading.uses
         uses.coming(blocks)
+        self._stop_dropping(block.cid for block in blocks)
         homes: dict[str, list[Block]] = {DISK: [], COLD: []}
         for block in blocks:
             homes[DISK if goes_to_disk(len(block), priority, self.pressed, policy) else COLD].append(block)
@@ -110,15 +112,59 @@ class Storing:
     def drop(self, message: keeping.DropBlocks, envelope: Envelope) -> None:
         """Carry out what the keeper decided: one copy, or for good what is not in use."""
         if message.tier:
-            one = tiers.TierDelete(message.cids)
-            self.reading.epochs.after_all(
-                lambda: self.calls.call(message.tier, one, envelope.deadline, lambda reply: self._told(envelope, reply))
-            )
+            self._drop_copies(message, envelope)
             return
         kept = tuple(cid for cid in message.cids if self._in_use(cid))
         names = {cid.multihash for cid in kept}
         gone = tuple(cid for cid in message.cids if cid.multihash not in names)
         self.delete(gone, envelope.deadline, lambda reply: self._told(envelope, reply, kept))
+
+    def _drop_copies(self, message: keeping.DropBlocks, envelope: Envelope) -> None:
+        """Delete from one tier what the other durable one has, once no reader may be between the two.
+
+        What is put, deleted or also dropped from the other tier meanwhile stays: the copy that was counted on may
+        have gone, or be about to.
+        """
+        mine = {cid.multihash: cid for cid in message.cids if cid.multihash not in self._dropping}
+        self._dropping.update(mine)
+        other = COLD if message.tier == DISK else DISK
+
+        def end(reply: Message) -> None:
+            gone = {cid.multihash for cid in still()}
+            for name in gone:
+                del self._dropping[name]
+            kept = tuple(cid for cid in message.cids if cid.multihash not in gone)
+            self._told(envelope, reply, kept)
+
+        def still() -> tuple[CID, ...]:
+            return tuple(cid for name, cid in mine.items() if self._dropping.get(name) is cid)
+
+        def known(asked: tuple[CID, ...], reply: Message) -> None:
+            if not isinstance(reply, tiers.TierSizes):
+                end(reply)
+                return
+            safe = {cid.multihash for cid, size in zip(asked, reply.sizes, strict=True) if size >= 0}
+            for cid in still():
+                if cid.multihash not in safe:
+                    del self._dropping[cid.multihash]
+            if cids := still():
+                self.calls.call(message.tier, tiers.TierDelete(cids), envelope.deadline, end)
+            else:
+                end(Done())
+
+        def quiet() -> None:
+            if asked := still():
+                self.calls.call(other, tiers.TierHas(asked), envelope.deadline, lambda reply: known(asked, reply))
+            else:
+                end(Done())
+
+        self.reading.when_quiet(quiet)
+
+    def _stop_dropping(self, cids: Iterable[CID]) -> None:
+        """These were put or deleted: which copies there are is no longer what a drop under way takes it to be."""
+        if self._dropping:
+            for cid in cids:
+                self._dropping.pop(cid.multihash, None)
 
     def delete(self, cids: Sequence[CID], deadline: float, done: Answered) -> None:
         """Forget ``cids`` in every tier; ``done`` hears Done, or the first thing that failed."""
@@ -126,8 +172,10 @@ class Storing:
         if not cids:
             done(Done())
             return
-        self.reading.hot.forget(cids)
-        self.ctx.send(tiers.TierDelete(cids), to=MEMORY)
+        self._stop_dropping(cids)
+        self._forget_copies(cids)
+        if self.reading.epochs.inside:
+            self.reading.when_quiet(lambda: self._forget_copies(cids))  # a reader may have brought one back
         places = self.reading.places()
         replies: list[Message] = []
 
@@ -138,6 +186,10 @@ class Storing:
 
         for tier in places:
             self.calls.call(tier, tiers.TierDelete(cids), deadline, deleted)
+
+    def _forget_copies(self, cids: tuple[CID, ...]) -> None:
+        self.reading.hot.forget(cids)
+        self.ctx.send(tiers.TierDelete(cids), to=MEMORY)
 
     def _in_use(self, cid: CID) -> bool:
         return self.reading.uses.busy(cid) or bool(self.gets.wanted.get(cid))
