@@ -165,6 +165,12 @@ class Index:
             rows = self.db.conn.execute(f"{_SEGMENTS} WHERE {where}{order}", tuple(values)).fetchall()
         return [Segment(row[0], row[1], row[2], bool(row[3]), bool(row[4])) for row in rows]
 
+    def quarantined(self, segment: int) -> frozenset[bytes]:
+        """The multihashes of the damaged blocks that are remembered of a segment, DISK_QUARANTINE_MAX at most."""
+        with self._translated("read the cold tier's index"):
+            query = "SELECT multihash FROM quarantine WHERE segment = ?"
+            return frozenset(row[0] for row in self.db.conn.execute(query, (segment,)).fetchall())
+
     def number(self, query: str, values: Sequence[int] = ()) -> int:
         """The one number that ``query`` asks for."""
         with self._translated("read the cold tier's index"):

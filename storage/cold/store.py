@@ -137,13 +137,14 @@ class ColdStore:
         an object store that is not configured.
         """
         self._folder.make()
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            if not self._index.damaged:
-                raise
-            self._open_anew()
+        for last in (False, True):
+            try:
+                self._open()
+                return
+            except BaseException:
+                self.close()
+                if last or not self._index.damaged:
+                    raise  # else once more: an empty index takes the place of the damaged one
 
     def close(self) -> None:
         """Let go of every file.  May be called twice."""
@@ -163,14 +164,6 @@ class ColdStore:
         self.repairs = repairs = recovery.reconcile(self._index, self._folder, self._remote)
         if repairs.tail is not None:
             self._appender.resume(repairs.tail, repairs.tail_end)
-
-    def _open_anew(self) -> None:
-        """Once more, with an empty index in place of the one in which damage was met."""
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -383,7 +376,10 @@ class ColdStore:
                 f"{new_bytes} more bytes would take the cold tier above its quota of {self._quota_bytes}",
                 "delete or unpin blocks, or raise the quota",
             )
-        if self._remote is not None and (waiting := self.stats().waiting_bytes) > self._spool_bytes:
+        if self._remote is None:
+            return
+        waiting = self._index.number("SELECT sum(bytes) FROM segments WHERE remote = 0 AND sealed = 1")
+        if waiting > self._spool_bytes:
             raise StorageFull(
                 f"{waiting} bytes of the cold tier wait to be uploaded to {self._remote.where}",
                 "see why uploads fail or are slow; they are repeated until they succeed",

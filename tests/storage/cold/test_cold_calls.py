@@ -76,8 +76,8 @@ class Forker:
         word, pid = self.process.stdout.readline().split()
         assert word == "pid"
         tracer = subprocess.Popen(["strace", "-f", *strace, "-p", pid], stderr=subprocess.PIPE, text=True)
+        assert tracer.stderr is not None
         try:
-            assert tracer.stderr is not None
             said = tracer.stderr.readline()
             assert "attached" in said, said
             self.process.stdin.write("go\n")

@@ -179,3 +179,27 @@ def test_a_file_that_is_gone_is_absent(tmp_path: Path) -> None:
     check(got, len(BLOCKS))
     assert store.stats().quarantined == got.count(None)
     store.close()
+
+
+def test_a_block_that_the_index_was_wrong_about_is_found_when_its_segment_goes(tmp_path: Path) -> None:
+    site = Site(tmp_path / "cold")
+    store = site.open(segment_bytes=30_000)
+    blocks = [block_of(seed, 3000) for seed in range(100, 112)]
+    for block in blocks:
+        store.put_many([block])
+    misled, rotten = blocks[2], blocks[5]
+    with store._index.writing("spoil a row") as writer:
+        writer.db.conn.execute("UPDATE blocks SET crc = crc + 1 WHERE multihash = ?", (misled.cid.multihash,))
+    entry = store._index.find(rotten.cid.multihash)
+    assert entry is not None
+    data = bytearray(site.files()[0].read_bytes())
+    data[entry.offset + 100] ^= 1
+    site.files()[0].write_bytes(data)
+    assert store.get_many([misled.cid, rotten.cid]) == [None, None]
+    assert store.stats().quarantined == 2
+    store.delete_many([block.cid for block in blocks if block not in (misled, rotten, blocks[0])])
+    while store.compact(10_000).segment is not None:
+        pass
+    assert store.get_many([misled.cid, rotten.cid, blocks[0].cid, blocks[1].cid]) == [misled, None, blocks[0], None]
+    assert "0000.car.zst" not in [path.name for path in site.files()]
+    store.close()

@@ -88,15 +88,9 @@ def place_at(port: int, prefix: str = "x") -> ObjectPlace:
     ],
 )
 def test_urls_that_cannot_be_are_refused_without_repeating_a_secret(url: str, tmp_path: Path) -> None:
-    try:
-        place = ObjectPlace.from_url(url)
-    except BadConfig as fault:
-        assert fault.remedy
-        assert SECRET not in str(fault)
-        return
-    # The client looks at some options only when it is used.
-    with pytest.raises(StorageFault) as caught:
-        place.list()
+    with pytest.raises(BadConfig) as caught:
+        ObjectPlace.from_url(url)
+    assert caught.value.remedy
     assert SECRET not in str(caught.value)
 
 
@@ -221,11 +215,11 @@ def test_the_spool_is_bounded_while_nothing_can_be_uploaded(tmp_path: Path) -> N
     site.open().close()
     site.url = url
     store = site.open(segment_bytes=50_000, spool_bytes=100_000)
-    for block in BLOCKS[:6]:
+    for block in BLOCKS[:4]:
         store.put_many([block])
     with pytest.raises(StorageFull, match="wait to be uploaded"):
-        store.put_many(BLOCKS[6:])
-    assert store.get_many([one.cid for one in BLOCKS[:6]]) == BLOCKS[:6]
+        store.put_many(BLOCKS[4:])
+    assert store.get_many([one.cid for one in BLOCKS[:6]]) == [*BLOCKS[:4], None, None]
     with pytest.raises(StorageFault):
         store.upload()
     assert store.next_upload() is not None, "it is handed out again"
@@ -254,5 +248,5 @@ def test_names_of_segments() -> None:
     assert [name_of(number) for number in (0, 9999, 10000)] == ["0000.car.zst", "9999.car.zst", "10000.car.zst"]
     for number in (0, 1, 9999, 10000, 123456):
         assert number_of(name_of(number)) == number
-    for name in ("", "0.car.zst", "00000.car.zst", "0001.car", "0001.car.zst ", "٠٠٠١.car.zst", "9" * 12 + ".car.zst"):
+    for name in ("", "0.car.zst", "00000.car.zst", "0001.car", "0001.car.zst ", "٠٠٠١.car.zst", "9" * 13 + ".car.zst"):
         assert number_of(name) is None
