@@ -26,16 +26,17 @@ from shoal.messages import keeping, lifecycle, tiers
 from shoal.messages.base import Message
 from shoal.messages.blocks import AvailableBlock, TierStat
 from shoal.messages.envelope import Envelope
-from shoal.messages.errors import LocalError
+from shoal.messages.errors import LocalError, Unavailable
 from shoal.messages.replies import Done, Failed
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.ranking import HEAT_EDGES
-from shoal.storage.catalog.rows import Use
+from shoal.storage.catalog.rows import Usage, Use
 
 DISK, COLD = DURABLE
 LOOK_S: Final = 1.0  # seconds from a change to a look at how full the tiers are
 RETRY_S: Final = 30.0  # seconds after a move or collection that failed before the next
 FRUITLESS_S: Final = 600.0  # seconds before the next collection when one failed or all but little is kept: it costs
+BUSY_S: Final = 5.0  # the same when what was found is in use or held: placement tells of uses within some 2 s
 CHOSEN_MAX: Final = 1024  # blocks of one run of moves; the next look chooses anew
 PINS_PAGE: Final = 1024
 ROUND_S: Final = 6 * 3600.0  # seconds between rounds that only list: what they mend is rare
@@ -51,7 +52,7 @@ class KeeperActor(Actor):
         self.catalog = catalog
         self.holds = holds
         self.mover = Mover(ctx, catalog, self._moved, self._run_ended)
-        self.collector = Collector(ctx, catalog, holds)
+        self.collector = Collector(ctx, catalog, holds, lambda: self.mover.busy)
         self.patrol = Patrol(ctx, catalog, self._cold_seen)
         self.cold_used = self.pressed = False
         self.moved_up = self.moved_down = self.moved_bytes = self.collected = self.collected_bytes = 0
@@ -60,6 +61,7 @@ class KeeperActor(Actor):
         self._collect_after = -math.inf  # the node's clock: a collection found too little to delete
         self._due = False  # a look is to come
         self._not_before = -math.inf  # the node's clock: after a failure
+        self._move_failed = False  # the last one: the next look tries to make room instead
 
     def on_start(self) -> None:
         self.catalog.open()
@@ -73,6 +75,11 @@ class KeeperActor(Actor):
 
     @handles(keeping.BlocksUsed)
     def on_used(self, message: keeping.BlocksUsed, envelope: Envelope) -> None:
+        if not message.uses:  # placement has lost some: see actors.placement.uses
+            self.holds.distrust()
+            self.collector.give_up("what was put meanwhile is not all known")
+            self.ctx.reply(envelope, Done())
+            return
         try:
             self.catalog.note([Use(use.cid, use.size, use.tier, use.put, use.reads, use.at) for use in message.uses])
         except LocalError as fault:
@@ -156,8 +163,10 @@ class KeeperActor(Actor):
                 self._fail(envelope, result)
             else:
                 self.ctx.reply(envelope, result)
+            self._look_soon()  # meanwhile nothing was moved
 
         try:
+            self.mover.cut_short()
             self.collector.start(Collection(message.dry_run, self.ctx.wall(), removed, ended))
         except LocalError as fault:
             self._fail(envelope, fault)
@@ -243,51 +252,65 @@ class KeeperActor(Actor):
     def _look(self) -> None:
         """Ask the durable tiers how full they are, and do what that calls for."""
         self._due = False
-        found: dict[str, Level] = {}
+        found: dict[str, TierStat] = {}
 
         def answered(tier: str, reply: Message) -> None:
-            if isinstance(reply, TierStat):
-                found[tier] = Level(reply.size, reply.capacity)
-                if len(found) == len(DURABLE):
-                    self._act(found[DISK], found[COLD])
+            if not isinstance(reply, TierStat):
+                self._look_soon()
+                return
+            found[tier] = reply
+            if len(found) == len(DURABLE):
+                disk, cold = found[DISK], found[COLD]
+                # A tier in trouble may not be able to count its blocks, and a block may have no bytes.
+                holds_some = cold.blocks > 0 or cold.state != "ok"
+                self._act(Level(disk.size, disk.capacity), Level(cold.size, cold.capacity), holds_some)
 
         for tier in DURABLE:
             self.ctx.request(tiers.TierStatus(), partial(answered, tier), to=tier, timeout_s=STEP_TIMEOUT_S)
 
-    def _act(self, disk: Level, cold: Level) -> None:
+    def _act(self, disk: Level, cold: Level, cold_used: bool) -> None:
         policy = self.ctx.policy
         pressed = policy.use_cold_tier and disk.above_low(policy) > 0
-        if pressed != self.pressed or (cold.size > 0 and not self.cold_used) or not self._told:
-            self.pressed, self.cold_used = pressed, self.cold_used or cold.size > 0
+        if pressed != self.pressed or (cold_used and not self.cold_used) or not self._told:
+            self.pressed, self.cold_used = pressed, self.cold_used or cold_used
             self._tell_placement(lambda: None)
         if self.mover.busy or self.collector.run is not None:
             return  # their end is a reason to look again
+        failed, self._move_failed = self._move_failed, False
         try:
-            if not self._move(disk, cold):
+            if failed or not self._move(disk, cold):
                 self._make_room(disk, cold)
         except LocalError as fault:
             self.ctx.log.warning("the keeper could not choose what to move: %s", fault)
+        if failed and self.collector.run is None:
+            self._not_before = self.ctx.now() + RETRY_S
+            self._look_soon()
 
     def _move(self, disk: Level, cold: Level) -> bool:
         """Start a run of moves if one is called for; whether one was.  Raises LocalError."""
         policy, now = self.ctx.policy, self.ctx.wall()
         if not policy.use_cold_tier:
             return False
-        if self.cold_used:
-            hottest = self.catalog.hottest(COLD, now, CHOSEN_MAX, policy.promotion_heat)
-            coldest = self.catalog.coldest(DISK, now, 1) if hottest else []
-            rising = levels.promotions(disk, hottest, coldest[0] if coldest else None, policy, now)
+        # Down first when the disk tier is too full: it may have no room for what is to come up.
+        may_rise = self.cold_used and not disk.is_high(policy)
+        hottest = self.catalog.hottest(COLD, now, CHOSEN_MAX, policy.promotion_heat) if may_rise else []
+        coldest = self.catalog.coldest(DISK, now, CHOSEN_MAX) if hottest or disk.above_low(policy) else []
+        if hottest:
+            rising = levels.promotions(disk, hottest, coldest, policy, now)
             if rising:
                 self.mover.start(rising, COLD, DISK)
                 return True
-        if disk.above_low(policy) and not cold.is_high(policy):
-            falling = list(levels.demotions(disk, self.catalog.coldest(DISK, now, CHOSEN_MAX), policy, now))
-            if falling:
-                # Placement has to know before anything can be found there only.
-                self.cold_used = True
-                self._tell_placement(lambda: self.mover.start(falling, DISK, COLD))
-                return True
+        falling = list(levels.demotions(disk, cold, coldest, policy, now))
+        if falling:
+            # Placement has to know before anything can be found there only.
+            self.cold_used = True
+            self._tell_placement(lambda: self._demote(falling))
+            return True
         return False
+
+    def _demote(self, falling: list[Usage]) -> None:
+        if self.collector.run is None:  # else its end is a reason to look again
+            self.mover.start(falling, DISK, COLD)
 
     def _make_room(self, disk: Level, cold: Level) -> None:
         """Collect, coldest first, down to the low watermark, what nobody keeps.  Raises LocalError."""
@@ -300,11 +323,17 @@ class KeeperActor(Actor):
         def ended(result: keeping.GcEnd | LocalError) -> None:
             if isinstance(result, LocalError):
                 self.ctx.log.warning("no garbage collected: %s", result)
-            if isinstance(result, LocalError) or result.size < sum(high.values()):
-                self._collect_after = self.ctx.now() + FRUITLESS_S
+            if isinstance(result, Unavailable):
+                self._collect_after = self.ctx.now() + RETRY_S
+            elif isinstance(result, LocalError) or result.size < sum(high.values()):
+                # What is in use, or held by a request, may be garbage soon; the rest stays as it is for long.
+                pause = BUSY_S if run.in_use or self.holds.open else FRUITLESS_S
+                self._collect_after = self.ctx.now() + pause
+                self.ctx.after(pause, self._look_soon)
             self._look_soon()
 
-        self.collector.start(Collection(False, self.ctx.wall(), self._collected, ended, needed=high))
+        run = Collection(False, self.ctx.wall(), self._collected, ended, needed=dict(high))
+        self.collector.start(run)
 
     def _tell_placement(self, then: Callable[[], None]) -> None:
         """Have placement know how it stands with the cold tier; ``then`` when it does."""
@@ -313,6 +342,9 @@ class KeeperActor(Actor):
             if isinstance(reply, Done):
                 self._told = True
                 then()
+            else:
+                self._told = False
+                self._look_soon()
 
         self.ctx.request(keeping.TiersChanged(self.cold_used, self.pressed), told, timeout_s=STEP_TIMEOUT_S)
 
@@ -340,6 +372,7 @@ class KeeperActor(Actor):
         if reason:
             self.ctx.log.warning("moving blocks between the tiers stopped: %s", reason)
             self._not_before = self.ctx.now() + RETRY_S
+            self._move_failed = True
         self._look_soon()
 
     def _fail(self, envelope: Envelope, fault: LocalError) -> None:

@@ -31,6 +31,7 @@ EXPAND_BLOCKS: Final = 16  # read at one time to find their links; 32 MiB at mos
 SWEEP_BLOCKS: Final = 256  # deleted at one time: one transaction of some 50 ms
 STEP_S: Final = 0.005  # seconds between steps, in which other messages are served
 FRUITLESS_MAX: Final = 8  # pages of which nothing could be deleted, after which a sweep ends: it is all in use
+FRUITLESS_S: Final = 0.5  # seconds after such a page: within them all we hear of most uses, and pass those blocks over
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Collection:
     tiers: list[str] = field(default_factory=lambda: list(DURABLE))
     held: bool = False  # the pins have been expanded, the holds are next
     fruitless: int = 0
+    in_use: bool = False  # some of it stayed only because it was in use at that moment
     blocks: int = 0
     size: int = 0
 
@@ -52,8 +54,11 @@ class Collection:
 class Collector:
     """At most one collection at a time.  ``state`` says what it does, or how the last one ended."""
 
-    def __init__(self, ctx: Context, catalog: Catalog, holds: Holds) -> None:
+    def __init__(self, ctx: Context, catalog: Catalog, holds: Holds, moving: Callable[[], bool]) -> None:
+        """``moving``: whether blocks are on their way between the tiers.  A sweep waits for the end of that, since a
+        block that is deleted while a copy is made comes back with the copy."""
         self.ctx = ctx
+        self.moving = moving
         self.catalog = catalog
         self.holds = holds
         self.state = "idle"
@@ -65,12 +70,17 @@ class Collector:
             raise Unavailable("a garbage collection is under way", "wait for its end")
         self.catalog.begin_marking(run.began)
         self.run, self.state = run, "marking"
-        self._guarded(self._mark_pins)
+        self._guarded(self._mark_pins, run)
 
     def held(self, roots: tuple[CID, ...]) -> None:
         """A request holds ``roots`` from now on: what is below them is marked before anything more goes."""
         if self.run is not None and self.run.held and roots:
-            self._guarded(lambda: self._mark_below(roots))
+            self._guarded(lambda: self._mark_below(roots), self.run)
+
+    def give_up(self, reason: str) -> None:
+        """End what runs, if anything does: it may be about to delete what is needed."""
+        if self.run is not None:
+            self._end(Unavailable(f"the collection was given up: {reason}", "collect again"))
 
     # --- marking -----------------------------------------------------------------------------------
 
@@ -91,7 +101,8 @@ class Collector:
             self._mark_below(self.holds.roots())
             cids = tuple(self.catalog.frontier(EXPAND_BLOCKS))
         if cids:
-            self._read(cids, cids, list(DURABLE))
+            # The first tier once more: a block that has just come up was in neither when each was asked.
+            self._read(cids, cids, [*DURABLE, DURABLE[0]])
         else:
             self._sweep_or_tell()
 
@@ -159,6 +170,9 @@ class Collector:
         if self.catalog.frontier(1):  # pinned or held since: marked to the last leaf before anything more goes
             self._expand()
             return
+        if self.moving():
+            self._soon(self._sweep, FRUITLESS_S)
+            return
         if run.needed is not None:
             run.tiers = [tier for tier in run.tiers if run.needed.get(tier, 0) > 0]
         if not run.tiers:
@@ -177,9 +191,10 @@ class Collector:
             if not isinstance(reply, keeping.BlocksDropped):
                 raise Unavailable(f"sweeping stopped: {why(reply)}", "see the tiers' states, and try again")
             kept = {cid.multihash for cid in reply.kept}
+            run.in_use = run.in_use or bool(kept)
             gone = [cid for cid in cids if cid.multihash not in kept]
             self._note_gone(run, tuple(AvailableBlock(cid, sizes[cid.multihash]) for cid in gone))
-            self._soon(self._sweep)
+            self._soon(self._sweep, STEP_S if gone else FRUITLESS_S)
 
         self._ask(keeping.DropBlocks(cids), "placement", dropped)
 
@@ -204,15 +219,19 @@ class Collector:
             raise Unavailable("the marks were lost", "collect again")
         return run
 
-    def _soon(self, step: Callable[[], None]) -> None:
-        self.ctx.after(STEP_S, lambda: self._guarded(step))
+    def _soon(self, step: Callable[[], None], seconds: float = STEP_S) -> None:
+        run = self.run
+        self.ctx.after(seconds, lambda: self._guarded(step, run))
 
     def _ask(self, message: Message, to: str, answered: Callable[[Message], None]) -> None:
-        self.ctx.request(message, lambda reply: self._guarded(lambda: answered(reply)), to=to, timeout_s=STEP_TIMEOUT_S)
+        run = self.run
+        self.ctx.request(
+            message, lambda reply: self._guarded(lambda: answered(reply), run), to=to, timeout_s=STEP_TIMEOUT_S
+        )
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """One step; a fault ends the run, never the actor."""
-        if self.run is None:
+    def _guarded(self, step: Callable[[], None], run: Collection | None) -> None:
+        """One step of ``run``, if that has not ended; a fault ends it, never the actor."""
+        if run is None or run is not self.run:
             return
         try:
             step()

@@ -6,6 +6,7 @@ it.  A request that adds has no root to name until its end, so the time of its b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from shoal.messages.cid import CID
@@ -36,6 +37,10 @@ class Holds:
     def release(self, number: int) -> None:
         """Close one; nothing when it is closed."""
         self.open.pop(number, None)
+
+    def distrust(self) -> None:
+        """What was put since they began is not all known: nothing is old enough to go until they are closed."""
+        self.open = {number: OneHold(hold.roots, -math.inf) for number, hold in self.open.items()}
 
     def roots(self) -> tuple[CID, ...]:
         """All roots held, each once."""

@@ -58,6 +58,10 @@ class Mover:
         self._batches = deque(batches(blocks))
         self._next()
 
+    def cut_short(self) -> None:
+        """Move nothing after the batch under way."""
+        self._batches.clear()
+
     def _next(self) -> None:
         if not self._batches:
             self._end("")

@@ -24,6 +24,7 @@ from shoal.storage.catalog.rows import Listed, Span
 PAGE: Final = 1024  # blocks of one listing: some 20 ms on the keeper's thread
 PAUSE_S: Final = 0.05  # seconds between pages
 RETRY_S: Final = 5.0  # seconds before a tier that could not answer is asked again
+SCRUB_TRIES: Final = 3  # for one batch: what ends the tier each time must not keep the rest from being scrubbed
 REPAIR_S: Final = 120.0  # seconds to find a damaged block elsewhere
 
 
@@ -142,14 +143,17 @@ class Patrol:
 
     # --- scrubbing ---------------------------------------------------------------------------------
 
-    def _scrub(self, run: Round, left: list[tuple[CID, int]]) -> None:
-        """Scrub the page batch by batch, then go on to the next."""
+    def _scrub(self, run: Round, left: list[tuple[CID, int]], tries: int = SCRUB_TRIES) -> None:
+        """Scrub the page batch by batch, then go on to the next.  A tier that cannot answer is asked again."""
         if not run.scrub or not left:
             self.ctx.after(PAUSE_S, self._page)
             return
         batch, rest = left[:BATCH_BLOCKS], left[BATCH_BLOCKS:]
 
         def scrubbed(reply: Message) -> None:
+            if not isinstance(reply, tiers.TierScrubbed) and tries > 1:
+                self.ctx.after(RETRY_S, lambda: self._scrub(run, left, tries - 1))
+                return
             if isinstance(reply, tiers.TierScrubbed):
                 run.sound += reply.sound
                 run.size += reply.size
@@ -163,15 +167,18 @@ class Patrol:
         self._ask(tiers.TierScrub(tuple(cid for cid, _ in batch)), DURABLE[run.tier], scrubbed)
 
     def _repair(self, run: Round, damaged: tuple[CID, ...]) -> None:
-        """Have them fetched; they are stored as they come, like everything that is fetched."""
-        self.ctx.log.warning(
-            "%d damaged blocks in the %s tier, set aside: %s", len(damaged), DURABLE[run.tier], damaged
-        )
+        """Have them fetched, and stored: who is asked may have found a copy in memory, or the last one elsewhere."""
+        tier = DURABLE[run.tier]
+        self.ctx.log.warning("%d damaged blocks in the %s tier, set aside: %s", len(damaged), tier, damaged)
 
         def found(reply: Message) -> None:
             if isinstance(reply, blocks.BlocksFound):
-                run.repaired += len(reply.blocks)
-                self.ctx.count("repaired_blocks", len(reply.blocks))
+                self._ask(tiers.TierPut(reply.blocks), tier, stored)
+
+        def stored(reply: Message) -> None:
+            if isinstance(reply, tiers.TierStored):
+                run.repaired += reply.count
+                self.ctx.count("repaired_blocks", reply.count)
 
         self.ctx.request(blocks.GetBlocks(damaged, fetch=True), found, timeout_s=REPAIR_S)
 

@@ -43,6 +43,9 @@ class PlacementActor(Actor):
         self.storing = Storing(ctx, self.calls, self.reading, self.gets)
         self.sweeping = False
 
+    def on_start(self) -> None:
+        self.reading.uses.begin()
+
     # --- asking ------------------------------------------------------------------------------------
 
     @handles(blocks.GetBlocks)
@@ -71,7 +74,8 @@ class PlacementActor(Actor):
             self._miss(request, missing, reason, failure.error if failure else "NotFound")
             return
         waited = self.gets.want(request, missing)
-        self._want(get, waited)
+        # By a timer: the read may have been made for a peer, who may not cause us to fetch.
+        self.ctx.after(0.0, lambda: self._want(get, [cid for cid in waited if cid in get.remaining]))
 
     def _want(self, get: Get, cids: list[CID]) -> None:
         """Have ``cids`` fetched; they come as BlocksFetched.  The wantlist only says that it has taken the wants."""

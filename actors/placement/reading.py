@@ -92,10 +92,20 @@ class Reading:
             if isinstance(reply, tiers.TierBlocks):
                 self.used(reply.blocks, tier, put=False)
                 self._land(tier, reply.blocks, reply.missing, None)
+            elif isinstance(reply, Failed):
+                self._land(tier, (), cids, reply)
             else:
-                self._land(tier, (), cids, reply if isinstance(reply, Failed) else None)
+                self._land(
+                    tier, (), cids, Failed("TierGet", "Unavailable", f"the {tier} tier did not take the request")
+                )
 
         self.calls.call(tier, tiers.TierGet(cids), reader.deadline, answered)
+
+    def arrived(self, blocks: Iterable[Block]) -> None:
+        """These have just been stored, maybe in the disk tier behind the back of who asks the cold one by now."""
+        coming = [block for block in blocks if (COLD, block.cid.multihash) in self._flights]
+        if coming:
+            self._land(COLD, coming, (), None)
 
     def _land(self, tier: str, read: Iterable[Block], missing: Iterable[CID], failure: Failed | None) -> None:
         """Give every reader what came of what it waits for, each once."""

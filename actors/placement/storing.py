@@ -5,6 +5,7 @@ A tier that is full is no reason to refuse a block that the other durable tier w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from shoal.actors.base import Context
@@ -32,6 +33,8 @@ class Storing:
         self.gets = gets
         self.pressed = False  # the disk tier is above its low watermark
         self._dropping: dict[bytes, CID] = {}  # copies about to be deleted from one of the durable tiers
+        self._deleting: Counter[bytes] = Counter()  # a tier has been told to forget these and has not answered
+        self._waiting: list[tuple[frozenset[bytes], Callable[[], None]]] = []  # puts of some of them
         self._cold_put = False  # we have put something into the cold tier, which the keeper may not have seen
 
     # --- in ----------------------------------------------------------------------------------------
@@ -43,9 +46,20 @@ class Storing:
 
         With ``copy`` memory may take one.
         """
-        policy, uses = self.ctx.policy, self.reading.uses
+        uses = self.reading.uses
         uses.coming(blocks)
         self._stop_dropping(block.cid for block in blocks)
+        # A deletion that outlasts a tier's restart is repeated, and would otherwise come after a put that came later.
+        names = frozenset(block.cid.multihash for block in blocks)
+        if names.isdisjoint(self._deleting):
+            self._put_all(blocks, priority, deadline, done, copy=copy)
+        else:
+            self._waiting.append((names, lambda: self._put_all(blocks, priority, deadline, done, copy=copy)))
+
+    def _put_all(
+        self, blocks: tuple[Block, ...], priority: int, deadline: float, done: Answered, *, copy: bool
+    ) -> None:
+        policy, uses = self.ctx.policy, self.reading.uses
         homes: dict[str, list[Block]] = {DISK: [], COLD: []}
         for block in blocks:
             homes[DISK if goes_to_disk(len(block), priority, self.pressed, policy) else COLD].append(block)
@@ -102,6 +116,7 @@ class Storing:
         self.pressed = message.pressed
 
     def _stored(self, blocks: tuple[Block, ...], tier: str, copy: bool) -> None:
+        self.reading.arrived(blocks)
         if copy:
             self.reading.used(blocks, tier, put=True)
         else:
@@ -145,10 +160,10 @@ class Storing:
                 return
             safe = {cid.multihash for cid, size in zip(asked, reply.sizes, strict=True) if size >= 0}
             for cid in still():
-                if cid.multihash not in safe:
+                if cid.multihash not in safe or cid.multihash in self._deleting:
                     del self._dropping[cid.multihash]
             if cids := still():
-                self.calls.call(message.tier, tiers.TierDelete(cids), envelope.deadline, end)
+                self._forget(message.tier, cids, envelope.deadline, end)
             else:
                 end(Done())
 
@@ -185,7 +200,22 @@ class Storing:
                 done(next((one for one in replies if not isinstance(one, Done)), replies[0]))
 
         for tier in places:
-            self.calls.call(tier, tiers.TierDelete(cids), deadline, deleted)
+            self._forget(tier, cids, deadline, deleted)
+
+    def _forget(self, tier: str, cids: tuple[CID, ...], deadline: float, answered: Answered) -> None:
+        """Have a durable tier delete these; puts of them wait meanwhile."""
+        names = [cid.multihash for cid in cids]
+        self._deleting.update(names)
+
+        def forgotten(reply: Message) -> None:
+            self._deleting -= Counter(names)
+            ready = [put for named, put in self._waiting if named.isdisjoint(self._deleting)]
+            self._waiting = [entry for entry in self._waiting if not entry[0].isdisjoint(self._deleting)]
+            answered(reply)
+            for put in ready:
+                put()
+
+        self.calls.call(tier, tiers.TierDelete(cids), deadline, forgotten)
 
     def _forget_copies(self, cids: tuple[CID, ...]) -> None:
         self.reading.hot.forget(cids)

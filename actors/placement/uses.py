@@ -3,6 +3,9 @@
 A collection chooses what to delete by what the keeper knows.  So a block is in use here from the moment it is handed
 in, or found for a reader, until the keeper has answered that it knows: whoever asks ``busy`` in between hears yes.
 Between two tellings the uses of one block are one row.
+
+What was noted can be lost: with an earlier placement that crashed, or when it is more than is kept.  The keeper is
+told that by a telling of nothing, and does what is safe; until it has answered, everything is busy.
 """
 
 from __future__ import annotations
@@ -29,11 +32,12 @@ class Uses:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-        self.lost = False  # there were more than are kept: nothing may be deleted until all that is kept is told
+        self._losses = self._losses_told = 0
         self._coming: Counter[bytes] = Counter()  # handed in and not yet stored
         self._rows: dict[bytes, tuple[CID, int, str, bool, int, float]] = {}
         self._telling: dict[bytes, tuple[CID, int, str, bool, int, float]] = {}
         self._timer = False
+        self._under_way = False
 
     def coming(self, blocks: Iterable[Block]) -> None:
         """These are about to be stored."""
@@ -60,11 +64,21 @@ class Uses:
             else:
                 rows[name] = (block.cid, len(block), tier or old[2], put or old[3], old[4] + (not put), at)
         if len(rows) >= USES_WAITING_MAX.value:
-            self.lost = True
+            self._losses += 1
             rows.clear()
-        if rows and not self._timer:
+        if not self._timer:
             self._timer = True
             self.ctx.after(TELL_S, self._tell)
+
+    def begin(self) -> None:
+        """There may have been another before us, and we do not know how much it has told."""
+        self._losses += 1
+        self._tell()
+
+    @property
+    def lost(self) -> bool:
+        """Whether some were lost that the keeper may not know of: then it cannot say what is in use."""
+        return self._losses > self._losses_told
 
     def busy(self, cid: CID) -> bool:
         """Whether the keeper may not know yet that the block is in use."""
@@ -72,21 +86,23 @@ class Uses:
         return self.lost or name in self._coming or name in self._rows or name in self._telling
 
     def _tell(self) -> None:
-        """Tell a batch, and the next when it is confirmed."""
+        """Tell that some were lost, or a batch, and the next when it is confirmed."""
         self._timer = False
-        if self._telling or not self._rows:
-            self.lost = self.lost and bool(self._telling)
+        if self._under_way or not (self.lost or self._rows):
             return
-        names = list(self._rows)[: CATALOG_BATCH_MAX.value]
-        self._telling = {name: self._rows.pop(name) for name in names}
+        self._under_way = True
+        if not self.lost:
+            names = list(self._rows)[: CATALOG_BATCH_MAX.value]
+            self._telling = {name: self._rows.pop(name) for name in names}
         self._send()
 
     def _send(self) -> None:
         uses = tuple(keeping.BlockUse(*row) for row in self._telling.values())
+        losses = self._losses if not uses else self._losses_told
 
         def answered(reply: Message) -> None:
             if isinstance(reply, Done):
-                self._telling = {}
+                self._under_way, self._telling, self._losses_told = False, {}, losses
                 self._tell()
             else:
                 self.ctx.count("uses_untold")

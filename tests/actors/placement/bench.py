@@ -26,6 +26,8 @@ class Bench:
         self.ctx = FakeContext("placement")
         self.actor = PlacementActor(self.ctx)
         self.actor.on_start()
+        for said in self.ctx.take_said(keeping.BlocksUsed):
+            said.answer(Done())
         self._id = 100
 
     def tell(self, message: Message, *, deadline: float = math.inf, priority: int = 3, origin: str = LOCAL) -> int:
