@@ -55,9 +55,11 @@ def pin_rm(client: Client, paths: tuple[str, ...], recursive: bool) -> None:
 @pass_client
 def pin_ls(client: Client, paths: tuple[str, ...], kind: str, name: str | None, names: bool, quiet: bool) -> None:
     """List pins; with PATHs, how each of them is pinned."""
+    from shoal.runtime.cli.show import printable
+
     for line in client.call("pin/ls", *paths, type=kind, name=name, names=names, stream=True).lines():
         words = (line["Cid"],) if quiet else (line["Cid"], line["Type"], line.get("Name", ""))
-        client.show(line, [" ".join(word for word in words if word)])
+        client.show(line, [printable(" ".join(word for word in words if word))])
 
 
 @pin.command("update")

@@ -111,6 +111,7 @@ def dag_import(call: Call) -> Iterator[dict[str, Any]]:
     stats, silent = call.arguments.flag("stats"), call.arguments.flag("silent")
     pin_roots = call.arguments.flag("pin-roots", True)
     blocks = block_bytes = roots = failed = 0
+    first_fault = ""
     for data in files(call.parts(), "path"):
         results = call.backend.dag_import(data, pin_roots)
         try:
@@ -118,12 +119,13 @@ def dag_import(call: Call) -> Iterator[dict[str, Any]]:
                 blocks, block_bytes = blocks + result.blocks, block_bytes + result.block_bytes
                 roots += result.root is not None
                 failed += bool(result.error)
+                first_fault = first_fault or (f"{result.root}: {result.error}" if result.error else "")
                 if result.root is not None and not silent:
                     yield shapes.imported(result)
         finally:
             close(results)
     if failed and pin_roots:
-        raise NotFound(f"unable to pin all roots: {failed} out of {roots} failed")
+        raise NotFound(f"unable to pin all roots: {failed} out of {roots} failed: {first_fault}")
     if stats:
         yield {"Stats": {"BlockCount": blocks, "BlockBytesCount": block_bytes}}
 

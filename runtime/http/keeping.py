@@ -7,7 +7,7 @@ now and then: nothing is sent for it, but that is when a client that has gone is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from shoal.messages.keeping import GcEnd
 from shoal.runtime.http import kept_shapes as shapes
 from shoal.runtime.http.backend import Pinned
 from shoal.runtime.http.call import Call
+from shoal.runtime.http.content import close
+
+T = TypeVar("T")
 
 FIGURES_AGE_S: Final = 1.0  # seconds for which the figures of shoal/tiers are kept: a live view asks every second
 
@@ -35,7 +38,7 @@ def pin_update(call: Call) -> Iterator[dict[str, Any] | None]:
 
 def _pinning(call: Call, steps: Iterator[Pinned]) -> Iterator[dict[str, Any] | None]:
     progress = call.arguments.flag("progress")
-    for step in steps:
+    for step in closing(steps):
         if progress and (step.blocks or not step.cids):
             yield shapes.pin_progress(step)
         yield shapes.pins_done(step.cids) if step.cids else None
@@ -51,15 +54,15 @@ def pin_ls(call: Call) -> Iterator[bytes]:
     """``pin/ls``: one object, or with ``stream`` a line a pin; written as the pins are found, so of any number."""
     given = call.arguments
     name = given.text("name")
-    names = given.flag("names") or bool(name)
-    lines = call.backend.keeping.pins(given.args, given.text("type", "all"), name, call.timeout_s)
+    names, asked = given.flag("names") or bool(name), bool(given.args)
+    lines = closing(call.backend.keeping.pins(given.args, given.text("type", "all"), name, call.timeout_s))
     if given.flag("stream"):
         for line in lines:
-            yield msgspec.json.encode(shapes.pin_line(line, names)) + b"\n"
+            yield msgspec.json.encode(shapes.pin_line(line, names, asked)) + b"\n"
         return
     begin = b'{"Keys":{'
     for line in lines:
-        key, value = shapes.pin_entry(line, names)
+        key, value = shapes.pin_entry(line, names, asked)
         yield begin + msgspec.json.encode(key) + b":" + msgspec.json.encode(value)
         begin = b","
     yield b"}}\n" if begin == b"," else begin + b"}}\n"
@@ -69,7 +72,7 @@ def pin_verify(call: Call) -> Iterator[dict[str, Any] | None]:
     """``pin/verify``: what is wrong with recursive pins; ``verbose``: also those that are whole."""
     given = call.arguments
     verbose, quiet = given.flag("verbose"), given.flag("quiet")
-    for check in call.backend.keeping.pin_verify():
+    for check in closing(call.backend.keeping.pin_verify()):
         yield shapes.pin_check(check, explain=not quiet) if check.broken or verbose else None
 
 
@@ -78,7 +81,7 @@ def repo_gc(call: Call) -> Iterator[dict[str, Any] | None]:
     given = call.arguments
     dry_run, silent = given.flag("dry-run"), given.flag("silent")
     stats = given.flag("stats") or dry_run
-    for word in call.backend.keeping.collect(dry_run):
+    for word in closing(call.backend.keeping.collect(dry_run)):
         if word is None:
             yield None
         elif isinstance(word, GcEnd):
@@ -94,6 +97,14 @@ def block_rm(call: Call) -> Iterator[dict[str, Any]]:
     for removed in call.backend.keeping.block_rm(cids, force):
         if removed.fault or not quiet:
             yield shapes.removed(removed)
+
+
+def closing(steps: Iterator[T]) -> Iterator[T]:
+    """``steps``, closed as soon as nobody takes any more: what they hold is let go at once."""
+    try:
+        yield from steps
+    finally:
+        close(steps)
 
 
 def tiers(call: Call) -> dict[str, Any]:

@@ -26,15 +26,20 @@ def pins_done(cids: Sequence[CID]) -> dict[str, Any]:
     return {"Pins": [str(cid) for cid in cids]}
 
 
-def pin_line(line: PinLine, names: bool) -> dict[str, Any]:
+def pin_type(line: PinLine, asked: bool) -> str:
+    """The Type of a line; ``asked``: of a path that was asked about, where Kubo also names whose pin it is."""
+    return f"indirect through {line.via}" if asked and line.via is not None else line.kind
+
+
+def pin_line(line: PinLine, names: bool, asked: bool) -> dict[str, Any]:
     """A line of ``pin/ls`` with ``stream``."""
-    shown = {"Cid": str(line.cid), "Type": line.kind}
+    shown = {"Cid": str(line.cid), "Type": pin_type(line, asked)}
     return {**shown, "Name": line.name} if names and line.name else shown
 
 
-def pin_entry(line: PinLine, names: bool) -> tuple[str, dict[str, Any]]:
+def pin_entry(line: PinLine, names: bool, asked: bool) -> tuple[str, dict[str, Any]]:
     """A key of ``pin/ls`` and its value."""
-    return str(line.cid), {"Type": line.kind, "Name": line.name if names else ""}
+    return str(line.cid), {"Type": pin_type(line, asked), "Name": line.name if names else ""}
 
 
 def pin_check(check: PinCheck, explain: bool) -> dict[str, Any]:
