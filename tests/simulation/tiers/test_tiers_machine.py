@@ -1,0 +1,417 @@
+"""Everything at once, and crashes between any two messages: what was acknowledged and is not garbage stays.
+
+The model is two sets of blocks: those that must be here, since they were acknowledged and nothing may delete them yet,
+and all others, which may be here or not.  ``Protected`` of a collection is what is pinned, held, or put since it began.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from shoal.messages import keeping
+from shoal.messages.cid import CID
+from shoal.messages.errors import LocalError, StorageFull
+from shoal.messages.policy import WORKER, Policy
+from shoal.messages.replies import Done
+from shoal.runtime.edge import ReplyStream
+from shoal.runtime.simulation.scheduler import STEP_S, SimWorld
+from shoal.tests.simulation.tiers.node import (
+    ACTORS,
+    BLOCKS,
+    DURABLE,
+    LEAF_BYTES,
+    ROOTS,
+    TierNode,
+    also_known_as,
+    below,
+    collected,
+)
+from shoal.tests.support.bitswap import MACHINE_EXAMPLES
+
+NAMES = sorted(BLOCKS)
+SHM = Path("/dev/shm")  # where a sync costs nothing
+HOURS = 3600.0  # seconds
+
+NAME = st.sampled_from(NAMES)
+SOME = st.lists(NAME, min_size=1, max_size=4, unique=True)
+ROOT = st.sampled_from([root.cid.multihash for root in ROOTS])
+ACTOR = st.sampled_from(ACTORS)
+SECONDS = st.sampled_from([0.01, 0.5, 1.5, 5.0, 60.0, 2 * HOURS, 30 * HOURS])
+STEPS = st.integers(1, 60)
+POLICY = st.builds(
+    lambda disk, cold, tier, garbage: msgspec.structs.replace(
+        WORKER,
+        disk_bytes=disk,
+        cold_bytes=cold,
+        use_cold_tier=tier,
+        collect_garbage=garbage,
+        watermark_low=0.5,
+        watermark_high=0.75,
+        memory_bytes=64 * 1024,
+    ),
+    st.sampled_from([3, 5, 8, 0]).map(LEAF_BYTES.__mul__),
+    st.sampled_from([3, 9, 0]).map(LEAF_BYTES.__mul__),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from([False, False, True]),
+)
+
+
+@dataclass
+class OpenHold:
+    """What a request in progress may rely on."""
+
+    kept: set[bytes]
+    put: set[bytes] = field(default_factory=set)
+
+
+class TiersMachine(RuleBasedStateMachine):
+    """One node, its user, and whoever ends actors."""
+
+    @initialize(policy=POLICY, seed=st.integers(0, 1000))
+    def begin(self, policy: Policy, seed: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(dir=SHM if SHM.is_dir() else None))
+        self.world = SimWorld(seed)
+        self.node = TierNode(self.world, self.folder, policy)
+        self.node.start()
+        self.must: set[bytes] = set()
+        self.pins: set[bytes] = set()
+        self.holds: dict[int, OpenHold] = {}
+        self.gc: ReplyStream | None = None
+        self.disturbed = False  # something crashed, or will: a request may fail, or nobody knows how it ended
+        self.gc_disturbed = False  # the same, since the collection under way began
+        self.crashed_at = [-HOURS]
+        self.limits: dict[str, int] = {}
+        self.note_limits()
+
+    # --- the model ---------------------------------------------------------------------------------
+
+    def note_limits(self) -> None:
+        """What each tier may hold under the policy in force: its quota, or what it has from before."""
+        policy = self.node.policy
+        for tier, quota in zip(DURABLE, (policy.disk_bytes, policy.cold_bytes), strict=True):
+            held = sum((self.node.held(tier) or {}).values())
+            self.limits[tier] = max(quota, held, self.limits.get(tier, 0) if self.disturbed else 0) if quota else 2**62
+
+    def protected(self) -> set[bytes]:
+        """What no collection may take, whenever it began."""
+        kept = below(self.pins)
+        for hold in self.holds.values():
+            kept |= hold.kept | hold.put
+        return kept
+
+    def was_put(self, names: set[bytes]) -> None:
+        self.must |= names
+        for hold in self.holds.values():
+            hold.put |= names
+
+    def forgive(self) -> None:
+        """Where garbage is collected by itself, what nothing keeps may have gone."""
+        if self.node.policy.collect_garbage:
+            self.must &= self.protected()
+
+    def reachable(self, root: bytes) -> set[bytes]:
+        """What must be here of the DAG, and can be reached through what must be here."""
+        return below([root]) if below([root]) <= self.must else ({root} & self.must)
+
+    # --- what a user does --------------------------------------------------------------------------
+
+    def attempt(self, call: Any, *, excused: bool = False) -> Any:
+        """What ``call`` gives, or None when it failed as it may."""
+        try:
+            return call()
+        except StorageFull:
+            return None
+        except LocalError as fault:
+            assert self.disturbed or excused, f"it failed with nothing amiss: {type(fault).__name__}: {fault}"
+            return None
+        finally:
+            self.forgive()
+
+    @rule(names=SOME, urgent=st.booleans())
+    def put(self, names: list[bytes], urgent: bool) -> None:
+        wanted = [BLOCKS[name] for name in names]
+
+        def put() -> None:
+            self.node.put(*wanted, priority=3 if urgent else 1)
+            self.was_put(set(names))
+            if not self.node.policy.collect_garbage:
+                found, _ = self.node.get(*(block.cid for block in wanted))
+                assert found == {block.cid: bytes(block.data) for block in wanted}
+
+        self.attempt(put)
+
+    @rule(names=SOME, times=st.integers(1, 6), other=st.booleans())
+    def get(self, names: list[bytes], times: int, other: bool) -> None:
+        cids = [BLOCKS[name].cid for name in names]
+        cids += [also_known_as(cid) for cid in cids if other]
+
+        def get() -> None:
+            for _ in range(times):
+                before = set(self.must)
+                found, missing = self.node.get(*cids)
+                assert set(found) | set(missing) == set(cids)
+                for cid, data in found.items():
+                    assert data == BLOCKS[cid.multihash].data
+                for cid, why in missing.items():
+                    self.may_be_missing(cid, why.error, before)
+
+        self.attempt(get)
+
+    def may_be_missing(self, cid: CID, error: str, must: set[bytes]) -> None:
+        if error == "NotFound" and not self.node.policy.collect_garbage:
+            assert cid.multihash not in must, "what must be here was not found"
+        elif error != "NotFound":
+            assert self.disturbed, error
+
+    @rule(names=SOME)
+    def has(self, names: list[bytes]) -> None:
+        def has() -> None:
+            for cid, size in self.node.has(*(BLOCKS[name].cid for name in names)).items():
+                block = BLOCKS[cid.multihash]
+                assert size in (-1, len(block))
+                if size < 0:
+                    self.may_be_missing(cid, "NotFound", self.must)
+
+        self.attempt(has)
+
+    @rule(names=SOME)
+    def serve(self, names: list[bytes]) -> None:
+        """A peer is sent blocks: it reads like everybody, and nothing else."""
+        if self.node.machine is not None:
+            self.node.serve(*(BLOCKS[name].cid for name in names))
+
+    @rule(name=NAME)
+    def delete(self, name: bytes) -> None:
+        if name in self.protected():
+            return  # the API refuses it
+        self.must.discard(name)
+        quiet = self.node.is_quiet() and not self.disturbed
+        cid = BLOCKS[name].cid
+
+        def delete() -> None:
+            assert self.node.delete(cid)
+            if quiet and self.node.is_quiet():
+                assert self.node.has(cid) == {cid: -1}
+
+        self.attempt(delete)
+
+    @rule(root=ROOT)
+    def pin(self, root: bytes) -> None:
+        """As the API does: held, read to the last leaf, pinned, released."""
+
+        def pin() -> None:
+            held = self.node.ask(keeping.Hold((BLOCKS[root].cid,)))
+            assert isinstance(held, keeping.Held)
+            names = below([root])
+            found, _ = self.node.get(*(BLOCKS[name].cid for name in names))
+            if len(found) == len(names):
+                try:
+                    self.node.ask(keeping.AddPin(BLOCKS[root].cid))
+                except LocalError:
+                    if self.is_pinned(root):
+                        self.pins.add(root)
+                        self.must |= names
+                    raise
+                self.pins.add(root)
+                self.must |= names
+            self.node.ask(keeping.Release(held.hold))
+
+        self.attempt(pin)
+
+    @rule(root=ROOT)
+    def unpin(self, root: bytes) -> None:
+        def unpin() -> None:
+            was = root in self.pins
+            self.pins.discard(root)  # should it fail, nobody knows
+            answer = None
+            try:
+                answer = self.node.ask(keeping.RemovePin(BLOCKS[root].cid))
+            except LocalError as fault:
+                if was or type(fault).__name__ != "NotFound":
+                    if self.is_pinned(root):
+                        self.pins.add(root)
+                    raise
+            assert (answer == Done()) == was
+
+        self.attempt(unpin)
+
+    def is_pinned(self, root: bytes) -> bool:
+        """As the keeper knows it, once it is back."""
+        for _ in range(20):
+            try:
+                found = self.node.ask(keeping.FindPins((BLOCKS[root].cid,)))
+            except LocalError:
+                if self.node.machine is None or self.node.given_up:
+                    self.node.power_off()
+                    self.node.start()
+                    self.holds.clear()
+                self.world.run_for(1.0)
+                continue
+            assert isinstance(found, keeping.PinsListed)
+            return bool(found.pins)
+        raise AssertionError("the keeper did not come back")
+
+    @rule(roots=st.lists(ROOT, max_size=1))
+    def hold(self, roots: list[bytes]) -> None:
+        def hold() -> None:
+            held = self.node.ask(keeping.Hold(tuple(BLOCKS[root].cid for root in roots)))
+            assert isinstance(held, keeping.Held)
+            kept: set[bytes] = set()
+            for root in roots:
+                kept |= self.reachable(root)
+            self.holds[held.hold] = OpenHold(kept)
+
+        self.attempt(hold)
+
+    @precondition(lambda self: self.holds)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.holds)))
+        del self.holds[number]
+        self.attempt(lambda: self.node.ask(keeping.Release(number)))
+
+    # --- garbage -----------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.gc is None)
+    @rule(wait=st.booleans())
+    def collect(self, wait: bool) -> None:
+        """A collection from begin to end.  With all uses told before, exactly what nothing keeps goes."""
+        exact = wait and not self.disturbed and self.node.settle() and not self.node.policy.collect_garbage
+        self.must &= self.protected()
+
+        def collect() -> None:
+            _, told = self.node.collect(dry=True)
+            gone, end = self.node.collect()
+            assert len(gone) == len(set(gone)) == end.blocks
+            if exact:
+                assert (end.blocks, end.size) == (told.blocks, told.size)
+                left = {name for tier in DURABLE for name in self.node.held(tier) or ()}
+                for name in left:
+                    assert name in self.protected() or self.may_stay(name), "garbage was left"
+
+        self.attempt(collect)
+
+    def may_stay(self, name: bytes) -> bool:
+        """Held by the time at which it was put, or below a held root that was not complete."""
+        return bool(self.holds)
+
+    @precondition(lambda self: self.gc is None)
+    @rule()
+    def collect_begins(self) -> None:
+        """A collection during whatever follows."""
+        self.must &= self.protected()
+        self.gc_disturbed = self.disturbed
+        self.gc = self.attempt(lambda: self.node.open(keeping.CollectGarbage(), 10 * HOURS))
+
+    @precondition(lambda self: self.gc is not None)
+    @rule()
+    def collect_ends(self) -> None:
+        replies, self.gc = self.gc, None
+        assert replies is not None
+        self.attempt(lambda: collected(replies), excused=self.gc_disturbed)
+
+    # --- what else happens -------------------------------------------------------------------------
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: float) -> None:
+        self.node.sleep(seconds)
+        self.forgive()
+
+    @rule(policy=POLICY)
+    def change_policy(self, policy: Policy) -> None:
+        def change() -> None:
+            self.node.change(policy)
+            self.world.run_for(0.01)  # until the tiers have heard of it
+
+        self.attempt(change)
+        self.note_limits()
+
+    @rule(actor=ACTOR, steps=STEPS)
+    def crash(self, actor: str, steps: int) -> None:
+        """An actor ends in the middle of what comes next."""
+        now = self.world.now()
+        self.crashed_at = [at for at in self.crashed_at if at > now - 40.0]
+        if len(self.crashed_at) >= 8:
+            return  # more, and the supervisor rightly gives up
+        self.crashed_at.append(now)
+        self.disturbed = self.gc_disturbed = True
+        self.node.crash_in(actor, steps)
+
+    @rule(steps=STEPS, names=SOME)
+    def power_cut(self, steps: int, names: list[bytes]) -> None:
+        """The power goes while blocks are put.  A second cut right after the start changes nothing."""
+        self.disturbed = True
+        self.gc = None
+        self.node.cut_in(steps)
+        try:
+            self.node.put(*(BLOCKS[name] for name in names))
+            self.was_put(set(names))
+        except LocalError:
+            pass
+        self.world.run_for(steps * STEP_S)
+        self.node.power_off()
+        self.holds.clear()
+        self.forgive()
+        self.node.start()
+        first = {tier: self.node.held(tier) for tier in DURABLE}
+        self.node.power_off()
+        self.node.start()
+        assert {tier: self.node.held(tier) for tier in DURABLE} == first
+        self.note_limits()
+        self.disturbed = False
+
+    @precondition(lambda self: self.disturbed)
+    @rule()
+    def calm(self) -> None:
+        self.world.run_for(100.0)
+        assert self.node.settle()
+        self.disturbed = False
+        self.forgive()
+
+    # --- what always holds -------------------------------------------------------------------------
+
+    @invariant()
+    def what_must_be_here_is_in_a_tier(self) -> None:
+        if not hasattr(self, "node"):
+            return
+        held = [self.node.held(tier) for tier in DURABLE]
+        if None in held:
+            return  # being restarted
+        for name in self.must:
+            assert any(name in (tier or ()) for tier in held), f"{BLOCKS[name]} is in no tier"
+        for tier, sizes in zip(DURABLE, held, strict=True):
+            assert sum((sizes or {}).values()) <= self.limits[tier] + LEAF_BYTES
+
+    def teardown(self) -> None:
+        """Left alone, the node comes to rest: all is found, each in one tier."""
+        if not hasattr(self, "node"):
+            return
+        try:
+            self.world.run_for(100.0)
+            assert self.node.settle()
+            self.node.sleep(7 * HOURS)
+            assert self.node.settle()
+            self.forgive()
+            self.what_must_be_here_is_in_a_tier()
+            held = {name for tier in DURABLE for name in self.node.held(tier) or ()}
+            found, _ = self.node.get(*(block.cid for block in BLOCKS.values()))
+            assert {cid.multihash for cid in found} == held
+            for cid, data in found.items():
+                assert data == BLOCKS[cid.multihash].data
+            assert len(held) == sum(len(self.node.held(tier) or ()) for tier in DURABLE), "second copies stay"
+        finally:
+            self.node.stop()
+            shutil.rmtree(self.folder)
+
+
+TestTiers = TiersMachine.TestCase
+TestTiers.settings = settings(max_examples=MACHINE_EXAMPLES, stateful_step_count=25, deadline=None)
