@@ -35,8 +35,9 @@ from shoal.storage.catalog.rows import Usage, Use
 DISK, COLD = DURABLE
 LOOK_S: Final = 1.0  # seconds from a change to a look at how full the tiers are
 RETRY_S: Final = 30.0  # seconds after a move or collection that failed before the next
-FRUITLESS_S: Final = 600.0  # seconds before the next collection when one failed or all but little is kept: it costs
-BUSY_S: Final = 5.0  # the same when what was found is in use or held: placement tells of uses within some 2 s
+FRUITLESS_MIN_S: Final = 5.0  # seconds before the next collection when one failed or all but little is kept: at least,
+FRUITLESS_TIMES: Final = 5  # so many times as long as it took, since marking costs,
+FRUITLESS_MAX_S: Final = 600.0  # and at most
 CHOSEN_MAX: Final = 1024  # blocks of one run of moves; the next look chooses anew
 PINS_PAGE: Final = 1024
 ROUND_S: Final = 6 * 3600.0  # seconds between rounds that only list: what they mend is rare
@@ -326,14 +327,16 @@ class KeeperActor(Actor):
             if isinstance(result, Unavailable):
                 self._collect_after = self.ctx.now() + RETRY_S
             elif isinstance(result, LocalError) or result.size < sum(high.values()):
-                # What is in use, or held by a request, may be garbage soon; the rest stays as it is for long.
-                pause = BUSY_S if run.in_use or self.holds.open else FRUITLESS_S
+                # What is in use, held by a request or not told to us yet may be garbage in a moment, so the pause is
+                # only as long as what the marking cost calls for.
+                cost = FRUITLESS_TIMES * (self.ctx.now() - began)
+                pause = min(max(FRUITLESS_MIN_S, cost), FRUITLESS_MAX_S)
                 self._collect_after = self.ctx.now() + pause
                 self.ctx.after(pause, self._look_soon)
             self._look_soon()
 
-        run = Collection(False, self.ctx.wall(), self._collected, ended, needed=dict(high))
-        self.collector.start(run)
+        began = self.ctx.now()
+        self.collector.start(Collection(False, self.ctx.wall(), self._collected, ended, needed=dict(high)))
 
     def _tell_placement(self, then: Callable[[], None]) -> None:
         """Have placement know how it stands with the cold tier; ``then`` when it does."""

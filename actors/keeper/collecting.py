@@ -46,7 +46,6 @@ class Collection:
     tiers: list[str] = field(default_factory=lambda: list(DURABLE))
     held: bool = False  # the pins have been expanded, the holds are next
     fruitless: int = 0
-    in_use: bool = False  # some of it stayed only because it was in use at that moment
     blocks: int = 0
     size: int = 0
 
@@ -191,7 +190,6 @@ class Collector:
             if not isinstance(reply, keeping.BlocksDropped):
                 raise Unavailable(f"sweeping stopped: {why(reply)}", "see the tiers' states, and try again")
             kept = {cid.multihash for cid in reply.kept}
-            run.in_use = run.in_use or bool(kept)
             gone = [cid for cid in cids if cid.multihash not in kept]
             self._note_gone(run, tuple(AvailableBlock(cid, sizes[cid.multihash]) for cid in gone))
             self._soon(self._sweep, STEP_S if gone else FRUITLESS_S)
