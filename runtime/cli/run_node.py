@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import importlib
 import json
 import logging
 import os
@@ -40,6 +41,10 @@ container runtimes wait before they kill."""
 GC_THRESHOLDS: Final = (20_000, 20, 20)
 """Allocations before a young collection, and how many of each make the next older one.  A transfer makes and drops some
 hundred small objects a block, nearly all of them without cycles: Python's own 700 and 10 cost a tenth of its time."""
+
+LAZY: Final = ("requests", "httpx")
+"""Modules that py-libp2p imports for a part of it that a node has no use for: HTTP clients that get certificates for
+browsers' websockets.  They and what they import in turn are a tenth of an idle node's memory."""
 
 log = logging.getLogger("shoal.run_node")
 
@@ -208,10 +213,32 @@ class _Signals:
         os._exit(EXIT_FAILED)
 
 
+def import_lazily(name: str) -> None:
+    """Have ``import name`` succeed at once, and the module loaded when something of it is first used.
+
+    importlib's own LazyLoader loads at the next ``import``, which looks at the module's ``__spec__``.
+    """
+    if name in sys.modules:
+        return
+    stand_in = ModuleType(name)
+
+    def load(attribute: str) -> object:
+        if attribute.startswith("__"):  # the import system looks, and uses nothing
+            raise AttributeError(f"{name} is not loaded, and has no {attribute} yet")
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    stand_in.__dict__["__getattr__"] = load
+    sys.modules[name] = stand_in
+
+
 def main(make: MakeNode | None = None) -> None:
     """Entry point of ``run-node``.  ``make``: what to run instead of the real node, for tests."""
     # sqlite-utils imports numpy where it finds it, 8 MiB of a process that has no use for it; None keeps it out.
     sys.modules.setdefault("numpy", cast(ModuleType, None))
+    for name in LAZY:
+        import_lazily(name)
     faulthandler.enable()  # a fault in C leaves a word on standard error: which thread was where
     cli(prog_name="run-node", obj=make)
 
