@@ -11,8 +11,6 @@ the usage for as long as that lasts, and is never synced.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +18,9 @@ from typing import Final
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
 
-from shoal.messages.errors import BadConfig, StorageFault
+from shoal.messages.errors import BadConfig
 from shoal.messages.limits import CATALOG_WAL_BYTES, KIB, MIB
-from shoal.storage.repo import sync_folder
+from shoal.storage.disk.faults import readable_schema, sync_name
 
 PAGE_BYTES: Final = 4 * KIB  # rows are found by hash: each that changes puts a page of its own into the log
 BUSY_TIMEOUT_S: Final = 2.0  # the repo lock keeps others out; this only outlasts a dying actor's connection
@@ -113,10 +111,10 @@ def connect(path: Path, kind: FileKind, *, may_make: bool = True) -> Database:
         else:
             _check_origin(db, path, kind)
         _set_up(conn, kind)
-        with _readable_schema():
+        with readable_schema():
             kind.migrations.apply(db)
         if is_new:
-            _sync_name(path)
+            sync_name(path)
     except BaseException:
         conn.close()
         raise
@@ -148,30 +146,11 @@ def _set_up(conn: sqlite3.Connection, kind: FileKind) -> None:
     conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)
 
 
-def _sync_name(path: Path) -> None:
-    """Make the file's name durable: SQLite syncs the name of its log, not that of its file."""
-    try:
-        sync_folder(path.parent)
-    except OSError as fault:
-        raise StorageFault(f"cannot sync the folder {path.parent}: {fault}", "check the disk and its log") from fault
-
-
-@contextmanager
-def _readable_schema() -> Iterator[None]:
-    """Whatever sqlite-utils makes of a damaged schema (KeyError, ValueError and others), as SQLite's error for one."""
-    try:
-        yield
-    except sqlite3.Error:
-        raise
-    except Exception as fault:
-        raise sqlite3.OperationalError(f"the schema cannot be read: {fault!r}") from fault
-
-
 def _check_origin(db: Database, path: Path, kind: FileKind) -> None:
     """Raise BadConfig unless the file is ours and no newer than this code."""
     if db.conn.execute("PRAGMA application_id").fetchone()[0] != kind.application_id:
         raise BadConfig(f"{path} is a database of another program", "give the node a folder of its own")
-    with _readable_schema():
+    with readable_schema():
         newer = [done.name for done in kind.migrations.applied(db) if done.name not in kind.versions]
     if newer:
         fault = f"{path} was written by a newer shoal (it has {newer[0]})"

@@ -18,7 +18,7 @@ from sqlite_utils import Database, Migrations
 
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import DISK_WAL_BYTES, KIB
-from shoal.storage.disk.faults import is_damage
+from shoal.storage.disk.faults import is_damage, readable_schema
 from shoal.storage.disk.schema import BUSY_TIMEOUT_S, table
 from shoal.storage.repo import sync_folder
 
@@ -59,8 +59,6 @@ def connect(path: Path) -> Database:
     """
     try:
         return _connect(path)
-    except UnicodeDecodeError:
-        pass  # what SQLite says of a damaged schema may be no text
     except sqlite3.DatabaseError as fault:
         if not is_damage(fault):
             raise
@@ -82,13 +80,14 @@ def _connect(path: Path) -> Database:
     try:
         # Plugins would let any package that is installed run code on our connection.
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
-        if not conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        else:
-            _check_origin(db, path)
-        _set_up(conn)
-        migrations.apply(db)
+        with readable_schema():
+            if not conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+                conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            else:
+                _check_origin(db, path)
+            _set_up(conn)
+            migrations.apply(db)
         if is_new:
             sync_folder(path.parent)
     except BaseException:

@@ -117,7 +117,7 @@ class StoreFile:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except sqlite3.Error as fault:
             raise translate(fault, doing, self.path) from fault
-        except OverflowError as fault:  # a number in the file that no block could have brought there
+        except (OverflowError, UnicodeDecodeError) as fault:  # a number, or a text in SQLite's own complaint
             raise StorageFault(
                 f"could not {doing} in {self.path}: {fault}", "salvage the file into a new one"
             ) from fault

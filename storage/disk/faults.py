@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from shoal.messages.errors import LocalError, StorageFault, StorageFull
+from shoal.storage.repo import sync_folder
 
 # Primary result codes: what is left of an extended code (IOERR_FSYNC, CORRUPT_INDEX, ...) in its low byte.
 _PRIMARY: Final = 0xFF
@@ -55,6 +58,31 @@ def is_damage(fault: sqlite3.Error) -> bool:
     """
     code = primary_code(fault)
     return code in _DAMAGE or (code == -1 and isinstance(fault, sqlite3.OperationalError))
+
+
+@contextmanager
+def readable_schema() -> Iterator[None]:
+    """Whatever is made of a damaged schema (KeyError, ValueError, UnicodeDecodeError), as SQLite's error for one.
+
+    For the body that reads or makes tables through sqlite-utils, or that first looks into the file.
+    """
+    try:
+        yield
+    except (sqlite3.Error, LocalError, OSError):
+        raise
+    except Exception as fault:
+        raise sqlite3.OperationalError(f"the schema cannot be read: {fault!r}") from fault
+
+
+def sync_name(path: Path) -> None:
+    """Make the name of a new file durable: SQLite syncs the name of its log, not that of its file.
+
+    Raises StorageFault.
+    """
+    try:
+        sync_folder(path.parent)
+    except OSError as fault:
+        raise StorageFault(f"cannot sync the folder {path.parent}: {fault}", "check the disk and its log") from fault
 
 
 def free_bytes(folder: Path) -> int:

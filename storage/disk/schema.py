@@ -19,7 +19,7 @@ from sqlite_utils.db import Table
 
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import BLOCK_BYTES_MAX, DISK_WAL_BYTES, KIB
-from shoal.storage.repo import sync_folder
+from shoal.storage.disk.faults import readable_schema, sync_name
 
 APPLICATION_ID: Final = 0x5348_4F41  # "SHOA": tells our file from any other SQLite file
 # Half of SQLite's largest page.  Interleaved runs on one disk, 64 / 32 / 16 KiB pages: durable puts of 16 blocks of
@@ -61,7 +61,8 @@ def connect(path: Path) -> Database:
     """Open the store's file, make or migrate its tables, and return the database.
 
     The connection belongs to the calling thread.  A write-ahead log left by a kill is played back here.  Raises
-    BadConfig for a file of a newer shoal or of another program, and ``sqlite3.Error`` for what the disk does.
+    BadConfig for a file of a newer shoal or of another program, StorageFault when the folder cannot be synced, and
+    ``sqlite3.Error`` for what the disk does.
     """
     is_new = not path.exists()
     conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -69,14 +70,15 @@ def connect(path: Path) -> Database:
         # Plugins would let any package that is installed run code on our connection.
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
         # Nothing may be written before we know whose file it is.
-        if _is_empty(conn):
-            _lay_out(conn)
-        else:
-            _check_origin(db, path)
-        _set_up(conn)
-        migrations.apply(db)
+        with readable_schema():
+            if _is_empty(conn):
+                _lay_out(conn)
+            else:
+                _check_origin(db, path)
+            _set_up(conn)
+            migrations.apply(db)
         if is_new:
-            sync_folder(path.parent)  # SQLite syncs the name of its log, not that of its file
+            sync_name(path)
     except BaseException:
         conn.close()
         raise
