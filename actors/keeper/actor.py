@@ -15,22 +15,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Final
 
-from shoal.actors.base import Actor, Context, handles
+from shoal.actors.base import Context, handles
 from shoal.actors.keeper import levels
 from shoal.actors.keeper.collecting import DURABLE, Collection, Collector
 from shoal.actors.keeper.holds import Holds
 from shoal.actors.keeper.levels import Level
 from shoal.actors.keeper.moving import STEP_TIMEOUT_S, Mover
 from shoal.actors.keeper.patrol import Patrol
+from shoal.actors.keeper.pins import PinsActor
 from shoal.messages import keeping, lifecycle, tiers
 from shoal.messages.base import Message
 from shoal.messages.blocks import AvailableBlock, TierStat
+from shoal.messages.cid import CID
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import LocalError, Unavailable
-from shoal.messages.replies import Done, Failed
+from shoal.messages.replies import Done
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.ranking import HEAT_EDGES
 from shoal.storage.catalog.rows import Usage, Use
+from shoal.storage.catalog.scrubs import ScrubState, read_scrub, write_scrub
 
 DISK, COLD = DURABLE
 LOOK_S: Final = 1.0  # seconds from a change to a look at how full the tiers are
@@ -39,25 +42,21 @@ FRUITLESS_MIN_S: Final = 5.0  # seconds before the next collection when one fail
 FRUITLESS_TIMES: Final = 5  # so many times as long as it took, since marking costs,
 FRUITLESS_MAX_S: Final = 600.0  # and at most
 CHOSEN_MAX: Final = 1024  # blocks of one run of moves; the next look chooses anew
-PINS_PAGE: Final = 1024
 ROUND_S: Final = 6 * 3600.0  # seconds between rounds that only list: what they mend is rare
 
 
-class KeeperActor(Actor):
+class KeeperActor(PinsActor):
     """Heat, pins, moves, garbage and scrubbing."""
 
     NAME: ClassVar[str] = "keeper"
 
     def __init__(self, ctx: Context, catalog: Catalog, holds: Holds) -> None:
-        super().__init__(ctx)
-        self.catalog = catalog
-        self.holds = holds
+        super().__init__(ctx, catalog, holds)
         self.mover = Mover(ctx, catalog, self._moved, self._run_ended)
         self.collector = Collector(ctx, catalog, holds, lambda: self.mover.busy)
-        self.patrol = Patrol(ctx, catalog, self._cold_seen)
+        self.patrol = Patrol(ctx, catalog, self._cold_seen, self._save_scrub)
         self.cold_used = self.pressed = False
         self.moved_up = self.moved_down = self.moved_bytes = self.collected = self.collected_bytes = 0
-        self._began = ctx.wall()
         self._told = False  # placement knows how it stands with the cold tier
         self._collect_after = -math.inf  # the node's clock: a collection found too little to delete
         self._due = False  # a look is to come
@@ -66,6 +65,11 @@ class KeeperActor(Actor):
 
     def on_start(self) -> None:
         self.catalog.open()
+        state = read_scrub(self.catalog.folder)
+        if state is None:  # a new folder: the first scrub is due one period from now
+            state = ScrubState(self.ctx.wall(), self.ctx.wall())
+            self._save_scrub(state)
+        self.patrol.resume(state)
         self.ctx.after(LOOK_S, self._rounds)
         self._look_soon()
 
@@ -90,66 +94,8 @@ class KeeperActor(Actor):
         if any(use.put or use.tier == COLD for use in message.uses):
             self._look_soon()
 
-    # --- holds and pins ----------------------------------------------------------------------------
-
-    @handles(keeping.Hold)
-    def on_hold(self, message: keeping.Hold, envelope: Envelope) -> None:
-        try:
-            self.holds.add(envelope.id, message.roots, self.ctx.wall())
-        except LocalError as fault:
-            self._fail(envelope, fault)
-        else:
-            self.collector.held(message.roots)
-            self.ctx.reply(envelope, keeping.Held(envelope.id))
-
-    @handles(keeping.Release)
-    def on_release(self, message: keeping.Release, envelope: Envelope) -> None:
-        self.holds.release(message.hold)
-        self.ctx.reply(envelope, Done())
-
-    @handles(keeping.AddPin)
-    def on_add_pin(self, message: keeping.AddPin, envelope: Envelope) -> None:
-        try:
-            self.catalog.pin(message.cid, message.recursive, message.name, self.ctx.wall())
-        except LocalError as fault:
-            self._fail(envelope, fault)
-        else:
-            self.ctx.reply(envelope, Done())
-
-    @handles(keeping.RemovePin)
-    def on_remove_pin(self, message: keeping.RemovePin, envelope: Envelope) -> None:
-        try:
-            self.catalog.unpin(message.cid, None if message.recursive else False)
-        except LocalError as fault:
-            self._fail(envelope, fault)
-        else:
-            self.ctx.reply(envelope, Done())
-
-    @handles(keeping.ListPins)
-    def on_list_pins(self, message: keeping.ListPins, envelope: Envelope) -> None:
-        kind: Final = message.kind
-        try:
-            page = self.catalog.pins(
-                message.after,
-                PINS_PAGE,
-                "direct" if kind == "direct" else "recursive" if kind == "recursive" else "all",
-                message.name,
-            )
-        except LocalError as fault:
-            self._fail(envelope, fault)
-            return
-        entries = tuple(keeping.PinEntry(pin.cid, pin.recursive, pin.name, pin.at) for pin in page)
-        self.ctx.reply(envelope, keeping.PinsListed(entries))
-
-    @handles(keeping.FindPins)
-    def on_find_pins(self, message: keeping.FindPins, envelope: Envelope) -> None:
-        try:
-            found = [pin for pin in self.catalog.pinned(message.cids) if pin is not None]
-        except LocalError as fault:
-            self._fail(envelope, fault)
-            return
-        entries = tuple(keeping.PinEntry(pin.cid, pin.recursive, pin.name, pin.at) for pin in found)
-        self.ctx.reply(envelope, keeping.PinsListed(entries))
+    def held(self, roots: tuple[CID, ...]) -> None:
+        self.collector.held(roots)
 
     # --- garbage and scrubbing ---------------------------------------------------------------------
 
@@ -182,12 +128,18 @@ class KeeperActor(Actor):
         self.ctx.reply(envelope, self.patrol.status())
 
     def _rounds(self) -> None:
-        """A round at the start, later ones now and then; one with a scrub when the last is long enough ago."""
+        """A round at the start, later ones now and then; with a scrub when the last was cut short or is long ago."""
         every = self.ctx.policy.scrub_every_s
         last = self.patrol.last_scrub
-        since = self.ctx.wall() - (last.began if last is not None else self._began)
-        self.patrol.start(scrub=every > 0 and since >= every)
+        due = last is None or not last.ended or self.ctx.wall() - last.began >= every
+        self.patrol.start(scrub=every > 0 and due)
         self.ctx.after(min(ROUND_S, every) if every > 0 else ROUND_S, self._rounds)
+
+    def _save_scrub(self, state: ScrubState) -> None:
+        try:
+            write_scrub(self.catalog.folder, state)
+        except LocalError as fault:
+            self.ctx.log.warning("how far the scrub has come could not be noted: %s", fault)
 
     # --- figures -----------------------------------------------------------------------------------
 
@@ -216,22 +168,6 @@ class KeeperActor(Actor):
                 scrub=self.patrol.status(),
             ),
         )
-
-    @handles(keeping.AskUsage)
-    def on_ask_usage(self, message: keeping.AskUsage, envelope: Envelope) -> None:
-        try:
-            usage = self.catalog.usage([message.cid])[0]
-            pin = self.catalog.pinned([message.cid])[0]
-        except LocalError as fault:
-            self._fail(envelope, fault)
-            return
-        kind = pin.kind if pin is not None else ""
-        if usage is None:
-            self.ctx.reply(envelope, keeping.UsageFound("", 0, 0, 0.0, 0.0, 0.0, kind))
-            return
-        heat = usage.heat(self.ctx.wall())
-        found = keeping.UsageFound(usage.tier, usage.size, usage.n, usage.first, usage.last, heat, kind)
-        self.ctx.reply(envelope, found)
 
     # --- moves -------------------------------------------------------------------------------------
 
@@ -324,13 +260,15 @@ class KeeperActor(Actor):
         def ended(result: keeping.GcEnd | LocalError) -> None:
             if isinstance(result, LocalError):
                 self.ctx.log.warning("no garbage collected: %s", result)
+            pause = 0.0
             if isinstance(result, Unavailable):
-                self._collect_after = self.ctx.now() + RETRY_S
+                pause = RETRY_S
             elif isinstance(result, LocalError) or result.size < sum(high.values()):
                 # What is in use, held by a request or not told to us yet may be garbage in a moment, so the pause is
                 # only as long as what the marking cost calls for.
                 cost = FRUITLESS_TIMES * (self.ctx.now() - began)
                 pause = min(max(FRUITLESS_MIN_S, cost), FRUITLESS_MAX_S)
+            if pause:
                 self._collect_after = self.ctx.now() + pause
                 self.ctx.after(pause, self._look_soon)
             self._look_soon()
@@ -377,6 +315,3 @@ class KeeperActor(Actor):
             self._not_before = self.ctx.now() + RETRY_S
             self._move_failed = True
         self._look_soon()
-
-    def _fail(self, envelope: Envelope, fault: LocalError) -> None:
-        self.ctx.reply(envelope, Failed(envelope.kind, type(fault).__name__, str(fault)))

@@ -24,6 +24,7 @@ from shoal.messages.cid import CID, IDENTITY
 from shoal.messages.errors import LocalError, NotFound, RemoteError, Unavailable
 from shoal.messages.limits import CATALOG_BATCH_MAX
 from shoal.storage.catalog.catalog import Catalog
+from shoal.storage.catalog.rows import Usage
 from shoal.storage.ipld.dag import links_of
 
 DURABLE: Final = ("disk", "cold")  # the tiers that blocks live in, the first one asked first
@@ -31,6 +32,7 @@ EXPAND_BLOCKS: Final = 16  # read at one time to find their links; 32 MiB at mos
 SWEEP_BLOCKS: Final = 256  # deleted at one time: one transaction of some 50 ms
 STEP_S: Final = 0.005  # seconds between steps, in which other messages are served
 FRUITLESS_MAX: Final = 8  # pages of which nothing could be deleted, after which a sweep ends: it is all in use
+FRUITLESS_MORE: Final = 32  # blocks beyond what is needed that each such page adds to the next
 FRUITLESS_S: Final = 0.5  # seconds after such a page: within them all we hear of most uses, and pass those blocks over
 
 
@@ -179,6 +181,8 @@ class Collector:
             self._end(keeping.GcEnd(run.blocks, run.size, totals.kept_blocks))
             return
         page = self.catalog.unmarked(run.tiers[0], self._before(run), SWEEP_BLOCKS, self.ctx.wall())
+        if run.needed is not None:
+            page = enough(page, run.needed[run.tiers[0]], FRUITLESS_MORE * run.fruitless)
         if not page or run.fruitless >= FRUITLESS_MAX:
             run.tiers, run.fruitless = run.tiers[1:], 0
             self._soon(self._sweep)
@@ -242,6 +246,15 @@ class Collector:
         self.catalog.end_marking()
         if run is not None:
             run.ended(result)
+
+
+def enough(page: list[Usage], size: int, more: int) -> list[Usage]:
+    """The first of ``page`` that hold ``size`` bytes together, and ``more`` blocks behind them."""
+    for count, usage in enumerate(page, 1):
+        size -= usage.size
+        if size <= 0:
+            return page[: count + more]
+    return page
 
 
 def _links(block: Block) -> Iterable[tuple[CID, int | None]]:

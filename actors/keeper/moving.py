@@ -43,17 +43,21 @@ class Mover:
         self.ctx = ctx
         self.catalog = catalog
         self.busy = False
+        self.error = ""  # why the last run ended, as the name of an error; empty when nothing failed
         self._moved = moved
-        self._ended = ended
+        self._ended = self._told = ended
         self._bucket = Bucket()
         self._batches: deque[list[CID]] = deque()
         self._source = self._target = ""
 
-    def start(self, blocks: Sequence[Usage], source: str, target: str) -> None:
-        """Move these; nothing when there are none or a run is under way."""
+    def start(
+        self, blocks: Sequence[Usage], source: str, target: str, ended: Callable[[str], None] | None = None
+    ) -> None:
+        """Move these; nothing when there are none or a run is under way.  ``ended``: hears of this run's end instead."""
         if self.busy or not blocks:
             return
-        self.busy = True
+        self.busy, self.error = True, ""
+        self._told = ended or self._ended
         self._source, self._target = source, target
         self._batches = deque(batches(blocks))
         self._next()
@@ -70,7 +74,7 @@ class Mover:
 
         def read(reply: Message) -> None:
             if not isinstance(reply, tiers.TierBlocks):
-                self._end(why(reply))
+                self._fail(reply)
                 return
             self._attempt(lambda: self.catalog.moved(reply.missing, "", self.ctx.wall()) if reply.missing else None)
             if self.busy:
@@ -87,7 +91,7 @@ class Mover:
             if isinstance(reply, tiers.TierStored):
                 self._verify(blocks)
             else:
-                self._end(why(reply))
+                self._fail(reply)
 
         self._ask(tiers.TierPut(blocks), self._target, stored)
 
@@ -96,7 +100,7 @@ class Mover:
 
         def verified(reply: Message) -> None:
             if not isinstance(reply, tiers.TierScrubbed):
-                self._end(why(reply))
+                self._fail(reply)
                 return
             bad = {cid.multihash for cid in reply.damaged}
             sound = [block for block in blocks if block.cid.multihash not in bad]
@@ -116,7 +120,7 @@ class Mover:
 
         def dropped(reply: Message) -> None:
             if not isinstance(reply, keeping.BlocksDropped):
-                self._end(why(reply))
+                self._fail(reply)
                 return
             self._moved(self._target, len(blocks), size)
             wait = self._bucket.spend(size, self.ctx.policy.move_bytes_per_s, self.ctx.now())
@@ -131,14 +135,18 @@ class Mover:
         try:
             call()
         except LocalError as fault:
-            self._end(fault.message)
+            self._end(fault.message, type(fault).__name__)
 
-    def _end(self, reason: str) -> None:
+    def _fail(self, reply: Message) -> None:
+        self._end(why(reply), reply.error if isinstance(reply, Failed) else "Unavailable")
+
+    def _end(self, reason: str, error: str = "StorageFault") -> None:
         self.busy = False
         self._batches.clear()
         if reason:
+            self.error = error
             self.ctx.count("moves_given_up")
-        self._ended(reason)
+        self._told(reason)
 
 
 def batches(blocks: Sequence[Usage]) -> list[list[CID]]:

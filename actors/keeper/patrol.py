@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from shoal.actors.base import Context
 from shoal.actors.keeper.bucket import Bucket
 from shoal.actors.keeper.collecting import DURABLE
@@ -20,9 +22,11 @@ from shoal.messages.cid import CID
 from shoal.messages.errors import LocalError
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.rows import Listed, Span
+from shoal.storage.catalog.scrubs import ScrubState
 
 PAGE: Final = 1024  # blocks of one listing: some 20 ms on the keeper's thread
 PAUSE_S: Final = 0.05  # seconds between pages
+SAVE_PAGES: Final = 16  # pages between two notes of how far a scrub has come: some minutes at the usual rate
 RETRY_S: Final = 5.0  # seconds before a tier that could not answer is asked again
 SCRUB_TRIES: Final = 3  # for one batch: what ends the tier each time must not keep the rest from being scrubbed
 REPAIR_S: Final = 120.0  # seconds to find a damaged block elsewhere
@@ -44,10 +48,19 @@ class Round:
 
 
 class Patrol:
-    """One round at a time.  ``cold_seen`` is called when the cold tier lists something."""
+    """One round at a time.  ``cold_seen`` is called when the cold tier lists something, ``save`` with how far a scrub
+    has come."""
 
-    def __init__(self, ctx: Context, catalog: Catalog, cold_seen: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        catalog: Catalog,
+        cold_seen: Callable[[], None],
+        save: Callable[[ScrubState], None] = lambda _: None,
+    ) -> None:
         self.ctx = ctx
+        self._save = save
+        self._unsaved = 0  # pages since the last
         self.catalog = catalog
         self.round: Round | None = None
         self.last_scrub: Round | None = None
@@ -55,13 +68,18 @@ class Patrol:
         self._bucket = Bucket()
         self._again: bool | None = None  # another round is to follow; True: with a scrub
 
+    def resume(self, state: ScrubState) -> None:
+        """What an earlier generation or process has saved."""
+        self.last_scrub = Round(True, **msgspec.structs.asdict(state))
+
     def start(self, *, scrub: bool) -> None:
-        """Begin a round, or have one follow the one that runs."""
+        """Begin a round, or have one follow the one that runs; a scrub that was cut short goes on where it was."""
         if self.round is not None:
             if not (self.round.scrub and scrub):
                 self._again = scrub or bool(self._again)
             return
-        self.round = Round(scrub, self.ctx.wall())
+        cut = self.last_scrub if scrub else None
+        self.round = cut if cut is not None and not cut.ended else Round(scrub, self.ctx.wall())
         if scrub:
             self.last_scrub = self.round
         self._page()
@@ -69,7 +87,7 @@ class Patrol:
     def status(self) -> keeping.Scrubbed:
         """The scrub under way, else the last."""
         run = self.last_scrub
-        if run is None:
+        if run is None or run.began == run.ended:  # that is how a folder begins
             return keeping.Scrubbed("", 0, 0, 0, 0, 0.0, 0.0)
         tier = "" if run.ended else DURABLE[run.tier]
         return keeping.Scrubbed(tier, run.sound, run.size, run.damaged, run.repaired, run.began, run.ended)
@@ -89,6 +107,7 @@ class Patrol:
                 self._next_tier(run)
                 return
             run.after = reply.after
+            self._save_scrub(run)
             if tier == "cold":
                 self._cold_seen()
                 self._drop_second_copies([cid for cid, _ in cids])
@@ -112,6 +131,7 @@ class Patrol:
             return
         run.ended = self.ctx.wall()
         self.round = None
+        self._save_scrub(run, at_once=True)
         try:
             self.catalog.prune(run.began)
         except LocalError as fault:
@@ -119,6 +139,16 @@ class Patrol:
         again, self._again = self._again, None
         if again is not None:
             self.start(scrub=again)
+
+    def _save_scrub(self, run: Round, *, at_once: bool = False) -> None:
+        """Have it saved now and then: what is scrubbed twice after a stop is no loss."""
+        if not run.scrub:
+            return
+        self._unsaved += 1
+        if at_once or self._unsaved >= SAVE_PAGES:
+            self._unsaved = 0
+            fields = {name: getattr(run, name) for name in ScrubState.__struct_fields__}
+            self._save(ScrubState(**fields))
 
     # --- second copies -----------------------------------------------------------------------------
 

@@ -70,6 +70,11 @@ class Catalog:
         self._markings = 0
         self._sweep: marks.Sweep | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Where it all is."""
+        return self._folder
+
     def open(self) -> None:
         """Open, or make, the files in the calling thread; an unfinished marking is discarded.
 
