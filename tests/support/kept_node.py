@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from shoal.messages.blocks import AvailableBlock, BlockSizes, HasBlocks
 from shoal.messages.cid import CID
@@ -13,6 +14,7 @@ from shoal.messages.keeping import GcEnd, KeeperStat, KeeperStats
 from shoal.runtime.config import Config
 from shoal.runtime.http.backend import AddItem, AddOptions
 from shoal.runtime.node import Node
+from shoal.tests.support.http_client import Answer, multipart, part, rpc
 
 WAIT_S = 30.0
 """For what comes a moment later: the keeper hears of a use within some two seconds."""
@@ -73,3 +75,21 @@ def keeper(node: Node) -> KeeperStats:
 def held(node: Node) -> int:
     """How many requests hold something."""
     return keeper(node).holds
+
+
+def upload(api: str, data: bytes, **options: Any) -> str:
+    """Add a file over HTTP; its root."""
+    answer = rpc(api, "add", upload=multipart(part(data, "f")), **options)
+    assert answer.status == 200, answer.body
+    return str(answer.lines[-1]["Hash"])
+
+
+def keys(api: str, *paths: str, **options: Any) -> dict[str, str]:
+    """What pin/ls lists: types by CID."""
+    return {cid: pin["Type"] for cid, pin in rpc(api, "pin/ls", *paths, **options).json["Keys"].items()}
+
+
+def failed(answer: Answer, text: str, status: int = 500) -> None:
+    """Assert that the answer is Kubo's kind of error and says ``text``."""
+    assert (answer.status, answer.json["Type"]) == (status, "error"), answer.body
+    assert text in answer.json["Message"]
