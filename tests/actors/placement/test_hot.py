@@ -202,3 +202,13 @@ def test_a_pause_of_any_length_and_a_clock_that_goes_back_harm_nothing() -> None
             use(hot, number, 3, now=now)
     assert len(hot) == 2
     assert not any(math.isnan(held.worth(1e15)) for held in hot._held.values())
+
+
+def test_what_memory_has_lost_under_several_names_is_lost_once() -> None:
+    block = Block(CID.of(b"bytes"), b"bytes")
+    hot = HotSet(room_for(3))
+    hot.all_used([block, block], 0.0)
+    assert hot.holds(block.cid)
+    hot.lost([block.cid, CID.of(b"bytes", DAG_PB, 0)])
+    assert not hot.holds(block.cid)
+    assert len(hot) == 0

@@ -1,4 +1,4 @@
-"""The storage actors of a node - memory, disk, cold, keeper, placement, with real stores - in one thread of virtual time.
+"""The storage actors of a node (memory, disk, cold, keeper, placement), with real stores, on a virtual clock.
 
 What is here asks as the edge does, and looks into the stores beside the actors: it decides nothing.  The universe of
 blocks is small and fixed, so that the same ones are put, moved, pinned and deleted over and over.
@@ -209,17 +209,8 @@ class TierNode:
 
     def get(self, *cids: CID, fetch: bool = False) -> tuple[dict[CID, bytes], dict[CID, blocks.MissingBlock]]:
         """What there is, and what not."""
-        found: dict[CID, bytes] = {}
         with self.open(blocks.GetBlocks(cids, fetch=fetch)) as replies:
-            while True:
-                reply = replies.next()
-                if isinstance(reply, blocks.BlocksFound):
-                    for block in reply.blocks:
-                        assert block.cid not in found, "a block was handed out twice"
-                        found[block.cid] = bytes(block.data)
-                else:
-                    assert isinstance(reply, blocks.BlocksEnd)
-                    return found, {one.cid: one for one in reply.missing}
+            return taken(replies)
 
     def has(self, *cids: CID) -> dict[CID, int]:
         """Sizes, -1 for absent."""
@@ -265,6 +256,20 @@ class TierNode:
     def where(self, name: bytes) -> list[str]:
         """The durable tiers that hold it; only while both run."""
         return [tier for tier in DURABLE if name in (self.held(tier) or {})]
+
+
+def taken(replies: ReplyStream) -> tuple[dict[CID, bytes], dict[CID, blocks.MissingBlock]]:
+    """Take the answers of a get to the end.  Raises LocalError."""
+    found: dict[CID, bytes] = {}
+    while True:
+        reply = replies.next()
+        if isinstance(reply, blocks.BlocksFound):
+            for block in reply.blocks:
+                assert block.cid not in found, "a block was handed out twice"
+                found[block.cid] = bytes(block.data)
+        else:
+            assert isinstance(reply, blocks.BlocksEnd)
+            return found, {one.cid: one for one in reply.missing}
 
 
 def collected(replies: ReplyStream) -> tuple[list[bytes], keeping.GcEnd]:

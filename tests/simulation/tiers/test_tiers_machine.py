@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shoal.messages import keeping
+from shoal.messages import blocks, keeping
 from shoal.messages.cid import CID
 from shoal.messages.errors import LocalError, StorageFull
 from shoal.messages.policy import WORKER, Policy
@@ -26,6 +26,7 @@ from shoal.runtime.edge import ReplyStream
 from shoal.runtime.simulation.scheduler import STEP_S, SimWorld
 from shoal.tests.simulation.tiers.node import (
     ACTORS,
+    ASK_S,
     BLOCKS,
     DURABLE,
     LEAF_BYTES,
@@ -34,6 +35,7 @@ from shoal.tests.simulation.tiers.node import (
     also_known_as,
     below,
     collected,
+    taken,
 )
 from shoal.tests.support.bitswap import MACHINE_EXAMPLES
 
@@ -45,8 +47,8 @@ NAME = st.sampled_from(NAMES)
 SOME = st.lists(NAME, min_size=1, max_size=4, unique=True)
 ROOT = st.sampled_from([root.cid.multihash for root in ROOTS])
 ACTOR = st.sampled_from(ACTORS)
-SECONDS = st.sampled_from([0.01, 0.5, 1.5, 5.0, 60.0, 2 * HOURS, 30 * HOURS])
-STEPS = st.integers(1, 60)
+SECONDS = st.sampled_from([2e-5, 1e-4, 3e-3, 8e-3, 0.05, 0.5, 1.1, 2.1, 5.0, 60.0, 2 * HOURS, 30 * HOURS])
+STEPS = st.integers(1, 60) | st.sampled_from([2000, 5030, 7000, 20_000, 1_000_020])
 POLICY = st.builds(
     lambda disk, cold, tier, garbage: msgspec.structs.replace(
         WORKER,
@@ -73,6 +75,19 @@ class OpenHold:
     put: set[bytes] = field(default_factory=set)
 
 
+@dataclass
+class Pending:
+    """A put or a get that has begun.  ``sure``: what must be here, or found, if it ends well; ``held``: what must be
+    for the sake of the ``holds`` that were open when it began."""
+
+    replies: ReplyStream
+    cids: list[CID]
+    sure: set[bytes]
+    held: set[bytes]
+    holds: list[int]
+    disturbed: bool
+
+
 class TiersMachine(RuleBasedStateMachine):
     """One node, its user, and whoever ends actors."""
 
@@ -86,6 +101,8 @@ class TiersMachine(RuleBasedStateMachine):
         self.pins: set[bytes] = set()
         self.holds: dict[int, OpenHold] = {}
         self.gc: ReplyStream | None = None
+        self.puts: list[Pending] = []
+        self.gets: list[Pending] = []
         self.disturbed = False  # something crashed, or will: a request may fail, or nobody knows how it ended
         self.gc_disturbed = False  # the same, since the collection under way began
         self.crashed_at = [-HOURS]
@@ -113,10 +130,24 @@ class TiersMachine(RuleBasedStateMachine):
         for hold in self.holds.values():
             hold.put |= names
 
+    def lose(self, names: set[bytes]) -> None:
+        """These may go from now on, also if they are just being put or read."""
+        self.must -= names
+        for one in self.puts:
+            one.sure -= names
+        for one in self.gets:
+            one.sure &= self.must
+
+    def collecting(self) -> None:
+        """A collection may begin: what nothing keeps may go."""
+        self.lose(self.must - self.protected())
+        for one in self.puts:
+            one.sure.clear()
+
     def forgive(self) -> None:
         """Where garbage is collected by itself, what nothing keeps may have gone."""
         if self.node.policy.collect_garbage:
-            self.must &= self.protected()
+            self.collecting()
 
     def reachable(self, root: bytes) -> set[bytes]:
         """What must be here of the DAG, and can be reached through what must be here."""
@@ -131,7 +162,8 @@ class TiersMachine(RuleBasedStateMachine):
         except StorageFull:
             return None
         except LocalError as fault:
-            assert self.disturbed or excused, f"it failed with nothing amiss: {type(fault).__name__}: {fault}"
+            if not (self.disturbed or excused):
+                raise AssertionError("it failed with nothing amiss") from fault
             return None
         finally:
             self.forgive()
@@ -166,6 +198,70 @@ class TiersMachine(RuleBasedStateMachine):
 
         self.attempt(get)
 
+    # --- the same, while other things go on --------------------------------------------------------
+
+    def pending(self, message: Any, cids: list[CID], sure: set[bytes], steps: int, priority: int = 3) -> Pending | None:
+        """Begin a request, and let the world make some steps."""
+
+        def begin() -> Pending:
+            assert self.node.machine is not None
+            replies = self.node.machine.edge.stream(message, ASK_S, priority=priority)
+            self.world.run_for(steps * STEP_S)
+            return Pending(replies, cids, sure, set(sure), list(self.holds), self.disturbed)
+
+        began: Pending | None = self.attempt(begin)
+        return began
+
+    @rule(names=SOME, urgent=st.booleans(), steps=STEPS)
+    def put_begins(self, names: list[bytes], urgent: bool, steps: int) -> None:
+        wanted = tuple(BLOCKS[name] for name in names)
+        cids = [block.cid for block in wanted]
+        began = self.pending(blocks.PutBlocks(wanted), cids, set(names), steps, 3 if urgent else 1)
+        if began is not None:
+            self.puts.append(began)
+        self.forgive()
+
+    @rule(names=SOME, steps=STEPS)
+    def get_begins(self, names: list[bytes], steps: int) -> None:
+        cids = [BLOCKS[name].cid for name in names]
+        sure = self.must & set(names)
+        began = self.pending(blocks.GetBlocks(tuple(cids), fetch=False), cids, sure, steps)
+        if began is not None:
+            self.gets.append(began)
+        self.forgive()
+
+    @precondition(lambda self: self.puts)
+    @rule(data=st.data())
+    def put_ends(self, data: st.DataObject) -> None:
+        one = self.puts.pop(data.draw(st.integers(0, len(self.puts) - 1)))
+
+        def end() -> None:
+            reply = one.replies.next()
+            assert isinstance(reply, blocks.BlocksStored)
+            self.must |= one.sure
+            for number in one.holds:
+                if number in self.holds:
+                    self.holds[number].put |= one.held
+                    self.must |= one.held
+
+        self.attempt(end, excused=one.disturbed)
+
+    @precondition(lambda self: self.gets)
+    @rule(data=st.data())
+    def get_ends(self, data: st.DataObject) -> None:
+        one = self.gets.pop(data.draw(st.integers(0, len(self.gets) - 1)))
+
+        def end() -> None:
+            found, missing = taken(one.replies)
+            assert set(found) | set(missing) == set(one.cids)
+            for cid, bytes_ in found.items():
+                assert bytes_ == BLOCKS[cid.multihash].data
+            for cid, why in missing.items():
+                assert why.error == "NotFound" or self.disturbed or one.disturbed, why.error
+                assert why.error != "NotFound" or cid.multihash not in one.sure, "what must be here was not found"
+
+        self.attempt(end, excused=one.disturbed)
+
     def may_be_missing(self, cid: CID, error: str, must: set[bytes]) -> None:
         if error == "NotFound" and not self.node.policy.collect_garbage:
             assert cid.multihash not in must, "what must be here was not found"
@@ -193,7 +289,9 @@ class TiersMachine(RuleBasedStateMachine):
     def delete(self, name: bytes) -> None:
         if name in self.protected():
             return  # the API refuses it
-        self.must.discard(name)
+        self.lose({name})
+        for one in self.puts:
+            one.held.discard(name)
         quiet = self.node.is_quiet() and not self.disturbed
         cid = BLOCKS[name].cid
 
@@ -286,7 +384,7 @@ class TiersMachine(RuleBasedStateMachine):
     def collect(self, wait: bool) -> None:
         """A collection from begin to end.  With all uses told before, exactly what nothing keeps goes."""
         exact = wait and not self.disturbed and self.node.settle() and not self.node.policy.collect_garbage
-        self.must &= self.protected()
+        self.collecting()
 
         def collect() -> None:
             _, told = self.node.collect(dry=True)
@@ -308,7 +406,7 @@ class TiersMachine(RuleBasedStateMachine):
     @rule()
     def collect_begins(self) -> None:
         """A collection during whatever follows."""
-        self.must &= self.protected()
+        self.collecting()
         self.gc_disturbed = self.disturbed
         self.gc = self.attempt(lambda: self.node.open(keeping.CollectGarbage(), 10 * HOURS))
 
@@ -344,6 +442,8 @@ class TiersMachine(RuleBasedStateMachine):
             return  # more, and the supervisor rightly gives up
         self.crashed_at.append(now)
         self.disturbed = self.gc_disturbed = True
+        for one in (*self.puts, *self.gets):
+            one.disturbed = True
         self.node.crash_in(actor, steps)
 
     @rule(steps=STEPS, names=SOME)
@@ -351,6 +451,8 @@ class TiersMachine(RuleBasedStateMachine):
         """The power goes while blocks are put.  A second cut right after the start changes nothing."""
         self.disturbed = True
         self.gc = None
+        self.gets.clear()
+        self.puts.clear()
         self.node.cut_in(steps)
         try:
             self.node.put(*(BLOCKS[name] for name in names))
