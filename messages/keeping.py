@@ -29,8 +29,8 @@ class BlocksUsed(Message, frozen=True):
 class DropBlocks(Message, frozen=True):
     """Delete these from ``tier``; an empty text: from every tier, for good.  -> ``BlocksDropped`` or ``Failed``.
 
-    Placement waits until every read that began before has ended, and keeps what has been used meanwhile (for good)
-    or what some asker waits for.
+    Copies in memory go at once.  Otherwise placement waits until every read that began before has ended, and keeps
+    what has been used meanwhile (for good) or what some asker waits for.
     """
 
     cids: tuple[CID, ...]
@@ -49,6 +49,83 @@ class TiersChanged(Message, frozen=True):
 
     cold_used: bool
     pressed: bool
+
+
+class TellUses(Message, frozen=True):
+    """Have the keeper told all that was used until now.  -> ``Done`` once it knows."""
+
+
+class WarmBlocks(Message, frozen=True):
+    """Hold copies of these in memory, whatever has to leave it for them.  -> ``Done``.
+
+    What is not here, or too large for memory, is passed over.
+    """
+
+    cids: tuple[CID, ...]
+
+
+class CoolMemory(Message, frozen=True):
+    """Let go of copies in memory of at least ``size`` bytes, or all, those worth least first.  -> ``MemoryCooled``."""
+
+    size: int
+
+
+class MemoryCooled(Reply, frozen=True):
+    """Blocks that memory has let go of, and their bytes."""
+
+    blocks: int
+    size: int
+
+
+# --- what a user orders: places, moves, room -----------------------------------------------------
+
+
+class AskPlaces(Message, frozen=True):
+    """Where are these?  At most MOVED_AT_ONCE_MAX.  -> ``PlacesFound``."""
+
+    cids: tuple[CID, ...]
+
+
+class BlockPlaces(Reply, frozen=True):
+    """The tiers that hold one block, the fastest first, and its size in bytes; none and -1: it is not here."""
+
+    tiers: tuple[str, ...]
+    size: int
+
+
+class PlacesFound(Reply, frozen=True):
+    """One for each block that was asked about, in that order."""
+
+    places: tuple[BlockPlaces, ...]
+
+
+class MoveBlocks(Message, frozen=True):
+    """Bring these to ``tier`` (memory, disk or cold): at least so high if ``up``, else at most.
+
+    -> ``PlacesFound`` with where they are then, or ``Failed``.  At most MOVED_AT_ONCE_MAX; those that are not here are
+    passed over.  A block has one home, disk or cold; up to memory means a copy of it there.
+    """
+
+    cids: tuple[CID, ...]
+    tier: str
+    up: bool
+
+
+class EvictBlocks(Message, frozen=True):
+    """Make room of ``size`` bytes: copies in memory first, then the coldest blocks that nothing keeps.
+
+    -> ``BlocksEvicted``, also when there was less that could go, or ``Failed``.
+    """
+
+    size: int
+
+
+class BlocksEvicted(Reply, frozen=True):
+    """``copies`` bytes of memory, and ``blocks`` that are gone for good, of ``size`` bytes."""
+
+    copies: int
+    blocks: int
+    size: int
 
 
 # --- holds: what a request in progress needs -----------------------------------------------------

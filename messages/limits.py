@@ -314,3 +314,7 @@ RELEASES_WAITING_MAX: Final = Limit(
 )
 PINS_AT_ONCE_MAX: Final = Limit(1024, "paths", "of one request about pins or blocks", "a request must end")
 BROKEN_SHOWN_MAX: Final = Limit(64, "CIDs", "told of one broken pin", "an answer must end")
+
+# --- what a user orders of the tiers (actors.keeper.orders) --------------------------------------
+MOVED_AT_ONCE_MAX: Final = Limit(256, "blocks", "of one order to move or find them by name", "a request must end")
+ORDERS_MAX: Final = Limit(64, "orders", "to move or evict blocks under way or waiting at one time", "nothing unbounded")

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from shoal.messages.errors import BadConfig
-from shoal.messages.limits import GIB, MIB
+from shoal.messages.limits import BLOCK_BYTES_MAX, GIB, MIB
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +31,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connection_grace_s: float = 20.0
     # storage
     memory_bytes: int = 32 * MIB
+    memory_block_bytes: int = BLOCK_BYTES_MAX.value  # of the largest block that memory takes a copy of
     disk_bytes: int = 0  # quota of the disk tier; 0: bounded by the disk alone
     cold_bytes: int = 0  # quota of the cold tier; 0: bounded by its disk or object store alone
     # what moves between tiers, and what goes (the keeper)

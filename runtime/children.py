@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from shoal.actors.base import Context
 from shoal.actors.bitswap.actor import BitswapActor
@@ -27,6 +28,8 @@ from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.cold.record import LEVEL_DEFAULT
 from shoal.storage.cold.store import SEGMENT_BYTES, ColdStore
 from shoal.storage.disk.store import DiskStore
+
+CRASH_FOLDER: Final = "crashes"  # in the repo: flight recorder dumps
 
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -59,8 +62,8 @@ class Shelves:
         )
 
 
-def child_specs(shelves: Shelves, policy: Policy, transport: ChildSpec, peers: KeptPeers) -> list[ChildSpec]:
-    """Every actor of a node.  ``peers`` are those to stay connected to: peer id and multiaddrs."""
+def storage_specs(shelves: Shelves, policy: Policy) -> list[ChildSpec]:
+    """The actors that keep blocks.  They need no others: without those, what is not here is not fetched."""
     holds = Holds()  # of requests in progress, which a restart of the keeper does not end
 
     # A store of its own for every generation: what the last one left open is not trusted.
@@ -79,6 +82,13 @@ def child_specs(shelves: Shelves, policy: Policy, transport: ChildSpec, peers: K
         ChildSpec("cold", cold),
         ChildSpec("keeper", keeper),
         ChildSpec("placement", PlacementActor),
+    ]
+
+
+def child_specs(shelves: Shelves, policy: Policy, transport: ChildSpec, peers: KeptPeers) -> list[ChildSpec]:
+    """Every actor of a node.  ``peers`` are those to stay connected to: peer id and multiaddrs."""
+    return [
+        *storage_specs(shelves, policy),
         ChildSpec("wantlist", WantlistActor),
         transport,
         ChildSpec("bitswap", BitswapActor),

@@ -16,9 +16,10 @@ from shoal.actors.transport.actor import TransportActor
 from shoal.actors.transport.network import StreamHandler
 from shoal.messages import transport
 from shoal.messages.errors import Unavailable
+from shoal.messages.policy import Policy
 from shoal.runtime import naming
 from shoal.runtime.api import NodeApi
-from shoal.runtime.children import KeptPeers, Shelves, child_specs
+from shoal.runtime.children import CRASH_FOLDER, KeptPeers, Shelves, child_specs
 from shoal.runtime.config import Config
 from shoal.runtime.http.server import HttpServer
 from shoal.runtime.machine import Machine
@@ -33,9 +34,10 @@ from shoal.storage.repo import Repo
 if TYPE_CHECKING:
     import trio
 
+    from shoal.runtime.tiered import TieredCacheManager
+
 EXIT_STOPPED: Final = 0
 EXIT_GAVE_UP: Final = 70  # EX_SOFTWARE: restarts no longer helped
-CRASH_FOLDER: Final = "crashes"  # in the repo: flight recorder dumps
 HTTP_STOP_SHARE: Final = 0.25  # of the time for a stop: what requests in progress get
 
 log = logging.getLogger(__name__)
@@ -44,14 +46,19 @@ log = logging.getLogger(__name__)
 class Node:
     """One node.  ``start`` and ``stop`` once each; the rest between the two, from any thread."""
 
-    def __init__(self, config: Config, network: NetworkConfig | None = None) -> None:
+    def __init__(
+        self, config: Config, network: NetworkConfig | None = None, *, tiers: TieredCacheManager | None = None
+    ) -> None:
+        """``tiers``: keep blocks in this manager's folder and sizes; it belongs to the node from ``start`` on."""
         self.config = config
+        self.tiers = tiers
         self.network_config = network or NetworkConfig(wire=config.wire)
         self.users = UserProtocolTable()
         self.api_addr = ""
         self._ended = threading.Event()
         self._exit_code = EXIT_STOPPED
         self._repo: Repo | None = None
+        self._tier_repo: Repo | None = None  # where the blocks are; the same as the node's own without ``tiers``
         self._machine: Machine | None = None
         self._api: NodeApi | None = None
         self._http: HttpServer | None = None
@@ -67,28 +74,49 @@ class Node:
 
     def _start(self) -> None:
         config = self.config
-        self._repo = Repo.open(Path(config.repo).expanduser())
+        self._open_repos()
+        assert self._repo is not None
         identity = load_or_create(self._repo.identity_path)
-        policy = config.policy
-        transport_spec = self._transport_spec(identity)
-        shelves = Shelves(
-            self._repo.blocks_path, self._repo.cold_path, self._repo.catalog_path, config.cold_url,
-            config.cold_segment_bytes, config.cold_level,
-        )  # fmt: skip
-        specs = child_specs(shelves, policy, transport_spec, self._kept())
+        policy = self._policy_for(config.role)
+        specs = child_specs(self._shelves(), policy, self._transport_spec(identity), self._kept())
         self._machine = Machine(
             specs,
             policy,
             on_giveup=self._gave_up,
-            roles=config.policy_for,
+            roles=self._policy_for,
             name=identity.peer_id[-6:],
             crash_dir=self._repo.path / CRASH_FOLDER,
         )
         self._machine.start(config.timeouts.start_s)
+        if self.tiers is not None:
+            self.tiers.access.joined(self._machine.edge)
         self._api = NodeApi(self._machine, shutdown=self.request_stop)
         self._http = HttpServer(config, self._api)
         self.api_addr = self._http.start()
         self._repo.write_api(self.api_addr)
+
+    def _open_repos(self) -> None:
+        """Lock the node's folder, and that of its tiers where they have one of their own."""
+        folder = Path(self.config.repo).expanduser()
+        if self.tiers is not None:
+            self._tier_repo = self.tiers.access.lend()
+            if self._tier_repo.path.resolve() == folder.resolve():
+                self._repo = self._tier_repo
+                return
+        self._repo = Repo.open(folder)
+
+    def _shelves(self) -> Shelves:
+        repo, config = self._tier_repo or self._repo, self.config
+        assert repo is not None
+        return Shelves(
+            repo.blocks_path, repo.cold_path, repo.catalog_path, config.cold_url, config.cold_segment_bytes,
+            config.cold_level,
+        )  # fmt: skip
+
+    def _policy_for(self, role: str) -> Policy:
+        """A role's policy, with the sizes and thresholds of the tiers that were given."""
+        policy = self.config.policy_for(role)
+        return policy if self.tiers is None else self.tiers.settings.applied_to(policy)
 
     def _transport_spec(self, identity: Identity) -> ChildSpec:
         """The transport actor on py-libp2p, with trio in its own thread."""
@@ -161,6 +189,8 @@ class Node:
             if self._http is not None:
                 in_order = self._http.stop(timeout_s * HTTP_STOP_SHARE)
                 self._http = None
+            if self.tiers is not None and self._tier_repo is not None:
+                self.tiers.close()
             if self._machine is not None:
                 in_order = self._machine.stop(timeout_s * (1 - HTTP_STOP_SHARE)) and in_order
                 self._machine = None
@@ -168,6 +198,8 @@ class Node:
                 self._repo.remove_api()
                 self._repo.close()
                 self._repo = None
+            if self._tier_repo is not None:
+                self._tier_repo.close()
             self._ended.set()
             return in_order
 

@@ -21,6 +21,7 @@ from shoal.actors.keeper.collecting import DURABLE, Collection, Collector
 from shoal.actors.keeper.holds import Holds
 from shoal.actors.keeper.levels import Level
 from shoal.actors.keeper.moving import STEP_TIMEOUT_S, Mover
+from shoal.actors.keeper.orders import Orders
 from shoal.actors.keeper.patrol import Patrol
 from shoal.actors.keeper.pins import PinsActor
 from shoal.messages import keeping, lifecycle, tiers
@@ -54,6 +55,7 @@ class KeeperActor(PinsActor):
         super().__init__(ctx, catalog, holds)
         self.mover = Mover(ctx, catalog, self._moved, self._run_ended)
         self.collector = Collector(ctx, catalog, holds, lambda: self.mover.busy)
+        self.orders = Orders(ctx, self.mover, self.collector, self._use_cold, self._collected, self._look_soon)
         self.patrol = Patrol(ctx, catalog, self._cold_seen, self._save_scrub)
         self.cold_used = self.pressed = False
         self.moved_up = self.moved_down = self.moved_bytes = self.collected = self.collected_bytes = 0
@@ -140,6 +142,25 @@ class KeeperActor(PinsActor):
             write_scrub(self.catalog.folder, state)
         except LocalError as fault:
             self.ctx.log.warning("how far the scrub has come could not be noted: %s", fault)
+
+    # --- what users order --------------------------------------------------------------------------
+
+    @handles(keeping.AskPlaces)
+    def on_ask_places(self, message: keeping.AskPlaces, envelope: Envelope) -> None:
+        self.orders.places(message, envelope)
+
+    @handles(keeping.MoveBlocks)
+    def on_move_blocks(self, message: keeping.MoveBlocks, envelope: Envelope) -> None:
+        self.orders.move(message, envelope)
+
+    @handles(keeping.EvictBlocks)
+    def on_evict_blocks(self, message: keeping.EvictBlocks, envelope: Envelope) -> None:
+        self.orders.evict(message, envelope)
+
+    def _use_cold(self) -> keeping.TiersChanged:
+        """Something is to come into the cold tier: what placement has to know before."""
+        self.cold_used = True
+        return keeping.TiersChanged(True, self.pressed)
 
     # --- figures -----------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Mover:
     def start(
         self, blocks: Sequence[Usage], source: str, target: str, ended: Callable[[str], None] | None = None
     ) -> None:
-        """Move these; nothing when there are none or a run is under way.  ``ended``: hears of this run's end instead."""
+        """Move these; nothing when there are none or a run is under way.  ``ended`` hears of its end instead."""
         if self.busy or not blocks:
             return
         self.busy, self.error = True, ""

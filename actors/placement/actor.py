@@ -200,6 +200,23 @@ class PlacementActor(Actor):
     def on_drop(self, message: keeping.DropBlocks, envelope: Envelope) -> None:
         self.storing.drop(message, envelope)
 
+    @handles(keeping.TellUses)
+    def on_tell_uses(self, _: keeping.TellUses, envelope: Envelope) -> None:
+        self.reading.uses.when_told(lambda: self.ctx.reply(envelope, Done()))
+
+    @handles(keeping.WarmBlocks)
+    def on_warm(self, message: keeping.WarmBlocks, envelope: Envelope) -> None:
+        cids = tuple(cid for cid in dict.fromkeys(message.cids) if cid.hash_code != IDENTITY)
+
+        def looked(_: tuple[CID, ...], failure: Failed | None) -> None:
+            self.ctx.reply(envelope, failure or Done())
+
+        self.reading.find(cids, envelope.deadline, self.reading.warm, looked)
+
+    @handles(keeping.CoolMemory)
+    def on_cool(self, message: keeping.CoolMemory, envelope: Envelope) -> None:
+        self.ctx.reply(envelope, self.reading.cool(message.size))
+
     @handles(keeping.TiersChanged)
     def on_tiers_changed(self, message: keeping.TiersChanged, envelope: Envelope) -> None:
         self.storing.changed(message)

@@ -15,7 +15,7 @@ DISK_SCORE_MIN: Final = 2.0  # a usual leaf (256 KiB) at the usual priority of a
 
 def belongs_in_memory(size: int, policy: Policy) -> bool:
     """Whether a copy of a block of ``size`` bytes that was just used should be kept in memory."""
-    return 0 < size * MEMORY_SHARE_MAX <= policy.memory_bytes
+    return 0 < size <= policy.memory_block_bytes and size * MEMORY_SHARE_MAX <= policy.memory_bytes
 
 
 def goes_to_disk(size: int, priority: int, pressed: bool, policy: Policy) -> bool:

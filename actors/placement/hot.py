@@ -14,7 +14,8 @@ Not here: how uses count (``book``), whether a block is small enough (``choice``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,16 +85,32 @@ class HotSet:
         self._hold(name, use)
         return Decision(True, self._let_go(leaving))
 
+    def bring(self, cid: CID, size: int, now: float) -> Decision:
+        """As ``used``, for a block that its user wants in memory, whatever it and what has to leave are worth.
+
+        It still has to fit.  The order counts as the second use, without which memory takes nothing.
+        """
+        name = cid.multihash
+        if name in self._held:
+            return STAY
+        use = self._book.used(name, size, now) or self._book.used(name, size, now)
+        if use is None or use.cost > self._capacity:
+            return STAY
+        excess = self._bytes + use.cost - self._capacity
+        leaving = self._victims(excess, math.inf, use.cost, now) if excess > 0 else []
+        if leaving is None:
+            return STAY
+        self._book.take(name)
+        self._hold(name, use)
+        return Decision(True, self._let_go(leaving))
+
     def all_used(self, blocks: Iterable[Block], now: float) -> Moves:
         """The same for several blocks at one time."""
-        put: dict[bytes, Block] = {}
-        evict: list[CID] = []
-        for block in blocks:
-            decision = self.used(block.cid, len(block), now)
-            if decision.keep:
-                evict += [cid for cid in decision.leave if put.pop(cid.multihash, None) is None]
-                put[block.cid.multihash] = block
-        return Moves(tuple(evict), tuple(put.values()))
+        return self._all(blocks, self.used, now)
+
+    def all_brought(self, blocks: Iterable[Block], now: float) -> Moves:
+        """``bring`` for several blocks at one time."""
+        return self._all(blocks, self.bring, now)
 
     def holds(self, cid: CID) -> bool:
         """Whether memory should have the block."""
@@ -101,7 +118,8 @@ class HotSet:
 
     def lost(self, cids: Iterable[CID]) -> None:
         """Memory was asked for these and has them no more."""
-        self._let_go([name for cid in cids if (name := cid.multihash) in self._held])
+        names = dict.fromkeys(cid.multihash for cid in cids)  # it may have been asked for under several of its names
+        self._let_go([name for name in names if name in self._held])
 
     def forget(self, cids: Iterable[CID]) -> None:
         """These blocks were deleted."""
@@ -118,19 +136,38 @@ class HotSet:
     def resize(self, capacity: int, now: float) -> tuple[CID, ...]:
         """Memory has ``capacity`` bytes from now on; what has to leave, the least worth first."""
         self._capacity = capacity
-        leaving: list[bytes] = []
-        over = self._bytes - capacity
-        for _, name in sorted((use.worth(now) / use.cost, name) for name, use in self._held.items()):
-            if over <= 0:
-                break
-            over -= self._held[name].cost
-            leaving.append(name)
-        return self._let_go(leaving)
+        return self._let_go(self._least_worth(self._bytes - capacity, now))
+
+    def shed(self, size: int, now: float) -> tuple[tuple[CID, ...], int]:
+        """Let go of at least ``size`` bytes, or all: what has to leave, the least worth first, and its bytes."""
+        before = self._bytes
+        leaving = self._let_go(self._least_worth(size, now))
+        return leaving, before - self._bytes
 
     def __len__(self) -> int:
         return len(self._held)
 
     # --- within ------------------------------------------------------------------------------------
+
+    def _least_worth(self, size: int, now: float) -> list[bytes]:
+        """Names that take at least ``size`` bytes of memory together, or all; the least worth by the byte first."""
+        leaving: list[bytes] = []
+        for _, name in sorted((use.worth(now) / use.cost, name) for name, use in self._held.items()):
+            if size <= 0:
+                break
+            size -= self._held[name].cost
+            leaving.append(name)
+        return leaving
+
+    def _all(self, blocks: Iterable[Block], decide: Callable[[CID, int, float], Decision], now: float) -> Moves:
+        put: dict[bytes, Block] = {}
+        evict: list[CID] = []
+        for block in blocks:
+            decision = decide(block.cid, len(block), now)
+            if decision.keep:
+                evict += [cid for cid in decision.leave if put.pop(cid.multihash, None) is None]
+                put[block.cid.multihash] = block
+        return Moves(tuple(evict), tuple(put.values()))
 
     def _victims(self, excess: int, worth: float, cost: int, now: float) -> list[bytes] | None:
         """Names that make room for ``excess`` bytes and are worth less than ``worth`` together; None if not found.

@@ -12,10 +12,10 @@ from typing import Final
 from shoal.actors.base import Context
 from shoal.actors.placement.choice import belongs_in_memory
 from shoal.actors.placement.epochs import Epochs
-from shoal.actors.placement.hot import HotSet
+from shoal.actors.placement.hot import HotSet, Moves
 from shoal.actors.placement.tiercalls import TierCalls
 from shoal.actors.placement.uses import Uses
-from shoal.messages import tiers
+from shoal.messages import keeping, tiers
 from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.cid import CID
@@ -157,8 +157,23 @@ class Reading:
         if not blocks:
             return
         self.uses.note(blocks, tier, put=put)
+        self._carry_out(self.hot.all_used(self._fitting(blocks), self.ctx.now()))
+
+    def warm(self, blocks: tuple[Block, ...]) -> None:
+        """Have memory hold copies of these by order of a user."""
+        self._carry_out(self.hot.all_brought(self._fitting(blocks), self.ctx.now()))
+
+    def cool(self, size: int) -> keeping.MemoryCooled:
+        """Have memory let go of at least ``size`` bytes of copies, as far as it has them."""
+        leaving, freed = self.hot.shed(size, self.ctx.now())
+        self.evict(leaving)
+        return keeping.MemoryCooled(len(leaving), freed)
+
+    def _fitting(self, blocks: tuple[Block, ...]) -> list[Block]:
         policy = self.ctx.policy
-        moves = self.hot.all_used([block for block in blocks if belongs_in_memory(len(block), policy)], self.ctx.now())
+        return [block for block in blocks if belongs_in_memory(len(block), policy)]
+
+    def _carry_out(self, moves: Moves) -> None:
         self.evict(moves.evict)
         if moves.put:
             self.ctx.send(tiers.TierPut(moves.put), to=MEMORY)

@@ -126,6 +126,10 @@ class Storing:
 
     def drop(self, message: keeping.DropBlocks, envelope: Envelope) -> None:
         """Carry out what the keeper decided: one copy, or for good what is not in use."""
+        if message.tier == MEMORY:
+            self._forget_copies(message.cids)
+            self._told(envelope, Done())
+            return
         if message.tier:
             self._drop_copies(message, envelope)
             return

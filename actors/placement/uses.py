@@ -10,8 +10,8 @@ told that by a telling of nothing, and does what is safe; until it has answered,
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from shoal.actors.base import Context
@@ -36,6 +36,8 @@ class Uses:
         self._coming: Counter[bytes] = Counter()  # handed in and not yet stored
         self._rows: dict[bytes, tuple[CID, int, str, bool, int, float]] = {}
         self._telling: dict[bytes, tuple[CID, int, str, bool, int, float]] = {}
+        self._told = 0  # rows that are no longer owed
+        self._calls: deque[tuple[int, Callable[[], None]]] = deque()  # to be made once so many have been told
         self._timer = False
         self._under_way = False
 
@@ -65,15 +67,22 @@ class Uses:
                 rows[name] = (block.cid, len(block), tier or old[2], put or old[3], old[4] + (not put), at)
         if len(rows) >= USES_WAITING_MAX.value:
             self._losses += 1
+            self._told += len(rows)
             rows.clear()
         if not self._timer:
             self._timer = True
-            self.ctx.after(TELL_S, self._tell)
+            self.ctx.after(TELL_S, self._tell_in_time)
 
     def begin(self) -> None:
         """There may have been another before us, and we do not know how much it has told."""
         self._losses += 1
         self._tell()
+
+    def when_told(self, call: Callable[[], None]) -> None:
+        """Tell at once, and make ``call`` when the keeper knows all that was noted until now."""
+        self._calls.append((self._told + len(self._telling) + len(self._rows), call))
+        self._tell()
+        self._call()
 
     @property
     def lost(self) -> bool:
@@ -85,9 +94,12 @@ class Uses:
         name = cid.multihash
         return self.lost or name in self._coming or name in self._rows or name in self._telling
 
+    def _tell_in_time(self) -> None:
+        self._timer = False
+        self._tell()
+
     def _tell(self) -> None:
         """Tell that some were lost, or a batch, and the next when it is confirmed."""
-        self._timer = False
         if self._under_way or not (self.lost or self._rows):
             return
         self._under_way = True
@@ -102,10 +114,16 @@ class Uses:
 
         def answered(reply: Message) -> None:
             if isinstance(reply, Done):
+                self._told += len(self._telling)
                 self._under_way, self._telling, self._losses_told = False, {}, losses
                 self._tell()
+                self._call()
             else:
                 self.ctx.count("uses_untold")
                 self.ctx.after(RETRY_S, self._send)
 
         self.ctx.request(keeping.BlocksUsed(uses), answered, timeout_s=ANSWER_S)
+
+    def _call(self) -> None:
+        while self._calls and self._calls[0][0] <= self._told and not self.lost:
+            self._calls.popleft()[1]()

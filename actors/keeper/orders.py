@@ -1,0 +1,315 @@
+"""What users order of the tiers by name: where blocks are, moving them, making room.
+
+The keeper's own moves follow heat; these do not ask for it.  They are carried out by the same mover and the same
+collector, so all that holds for those holds here: a block is never in no tier, and what a pin or a hold keeps stays.
+An order first waits until the keeper knows of every use so far, then for what else is under way: a run of the keeper's
+own is cut short for it, an order or a collection goes on to its end.  An order that waits past its deadline ends.
+
+Not here: which block is where by heat (``levels``).  Begin at ``plan`` and ``Orders.move``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shoal.actors.base import Context
+from shoal.actors.keeper.collecting import Collection, Collector
+from shoal.actors.keeper.moving import STEP_TIMEOUT_S, Mover, why
+from shoal.messages import keeping, tiers
+from shoal.messages.base import Message
+from shoal.messages.blocks import AvailableBlock
+from shoal.messages.cid import CID, IDENTITY
+from shoal.messages.envelope import Envelope
+from shoal.messages.errors import LocalError
+from shoal.messages.limits import MOVED_AT_ONCE_MAX, ORDERS_MAX
+from shoal.messages.replies import Done, Failed
+from shoal.storage.catalog.rows import Usage
+
+MEMORY, DISK, COLD = "memory", "disk", "cold"
+TIERS: Final = (MEMORY, DISK, COLD)  # the fastest first
+WAIT_S: Final = 0.02  # seconds between looks whether an order may begin; a batch of a move takes some 20 ms
+
+Places = dict[CID, keeping.BlockPlaces]
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one order comes to: copies to drop from and to bring into memory, and homes to change."""
+
+    cool: tuple[CID, ...] = ()
+    warm: tuple[CID, ...] = ()
+    move: tuple[CID, ...] = ()
+    source: str = DISK  # of ``move``; the target is the other one
+
+
+def plan(places: Places, tier: str, up: bool) -> Plan:
+    """How to bring each block to ``tier``, at least so high if ``up``, else at most.  Pure.
+
+    A block's home rises for the disk tier only: memory takes a copy of a block wherever its home is.
+    """
+    here = [(cid, place.tiers) for cid, place in places.items() if place.tiers]
+    if up and tier == MEMORY:
+        return Plan(warm=tuple(cid for cid, held in here if MEMORY not in held))
+    if up:
+        return Plan(move=tuple(cid for cid, held in here if COLD in held and DISK not in held), source=COLD)
+    cool = tuple(cid for cid, held in here if MEMORY in held)
+    return Plan(cool=cool, move=tuple(cid for cid, held in here if DISK in held) if tier == COLD else ())
+
+
+class Orders:
+    """At most ORDERS_MAX at a time.
+
+    ``cold_used`` gives what placement has to know before a block may be in the cold tier only; ``collected`` hears of
+    blocks that went, and ``look`` of the end of an order that may have changed how full the tiers are.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        mover: Mover,
+        collector: Collector,
+        cold_used: Callable[[], keeping.TiersChanged],
+        collected: Callable[[tuple[AvailableBlock, ...]], None],
+        look: Callable[[], None],
+    ) -> None:
+        self.ctx = ctx
+        self.mover = mover
+        self.collector = collector
+        self.open = 0  # orders under way or waiting
+        self.moving = False  # the mover's run is an order's
+        self.cold_used = cold_used
+        self.collected = collected
+        self.look = look
+
+    # --- places ------------------------------------------------------------------------------------
+
+    def places(self, message: keeping.AskPlaces, envelope: Envelope) -> None:
+        """Answer where the blocks are."""
+        if self._is_too_long(message.cids, envelope):
+            return
+
+        def found(places: Places) -> None:
+            self.ctx.reply(envelope, _answer(message.cids, places))
+
+        self.find(message.cids, found, lambda failed: self.ctx.reply(envelope, failed))
+
+    def find(self, cids: Iterable[CID], found: Callable[[Places], None], failed: Callable[[Failed], None]) -> None:
+        """Ask each tier, the disk twice: a block that has just come up was in neither when each was asked."""
+        sizes: dict[bytes, dict[str, int]] = {cid.multihash: {} for cid in cids if cid.hash_code != IDENTITY}
+        named = tuple({cid.multihash: cid for cid in cids if cid.hash_code != IDENTITY}.values())
+
+        def ask(steps: Sequence[str]) -> None:
+            if not named or not steps:
+                found({cid: _places(sizes.get(cid.multihash, {})) for cid in cids})
+                return
+
+            def known(reply: Message) -> None:
+                if isinstance(reply, tiers.TierSizes):
+                    for cid, size in zip(named, reply.sizes, strict=True):
+                        if size >= 0:
+                            sizes[cid.multihash][steps[0]] = size
+                    ask(steps[1:])
+                elif steps[0] == MEMORY:  # a tier that may begin anew at any time, with nothing
+                    ask(steps[1:])
+                else:
+                    failed(_failed("AskPlaces", reply))
+
+            self.ask(tiers.TierHas(named), steps[0], known)
+
+        ask((DISK, COLD, DISK, MEMORY))
+
+    # --- moves -------------------------------------------------------------------------------------
+
+    def move(self, message: keeping.MoveBlocks, envelope: Envelope) -> None:
+        """Bring blocks to a tier and answer where they are then."""
+        if message.tier not in TIERS or (message.tier, message.up) in ((COLD, True), (MEMORY, False)):
+            way = "up" if message.up else "down"
+            self._refuse(envelope, "BadInput", f"nothing moves {way} to {message.tier[:40]!r}")
+        elif message.tier == COLD and not self.ctx.policy.use_cold_tier:
+            reason = f"a {self.ctx.policy.role} keeps nothing in the cold tier"
+            self._refuse(envelope, "BadInput", reason)
+        elif not self._is_too_long(message.cids, envelope) and (order := self._begin(envelope)):
+
+            def told() -> None:
+                order.find(message.cids, found)
+
+            def found(places: Places) -> None:
+                order.carry_out(plan(places, message.tier, message.up), places, ended)
+
+            def ended() -> None:
+                order.find(message.cids, lambda places: order.end(_answer(message.cids, places)))
+
+            order.tell_uses(told)
+
+    # --- room --------------------------------------------------------------------------------------
+
+    def evict(self, message: keeping.EvictBlocks, envelope: Envelope) -> None:
+        """Make room: copies first, then the coldest blocks that nothing keeps, those of the cold tier before others."""
+        order = self._begin(envelope)
+        if order is None:
+            return
+
+        def cooled(reply: Message) -> None:
+            copies = reply.size if isinstance(reply, keeping.MemoryCooled) else 0
+            if copies >= message.size:
+                order.end(keeping.BlocksEvicted(copies, 0, 0))
+            else:
+                order.collect(message.size - copies, copies)
+
+        order.tell_uses(lambda: self.ask(keeping.CoolMemory(max(0, message.size)), "placement", cooled))
+
+    # --- within ------------------------------------------------------------------------------------
+
+    def _begin(self, envelope: Envelope) -> Order | None:
+        if self.open >= ORDERS_MAX.value:
+            self._refuse(envelope, "Unavailable", f"{self.open} orders wait already; try again in a moment")
+            return None
+        self.open += 1
+        return Order(self, envelope)
+
+    def _is_too_long(self, cids: Sequence[CID], envelope: Envelope) -> bool:
+        too_long = len(cids) > MOVED_AT_ONCE_MAX.value
+        if too_long:
+            self._refuse(envelope, "BadInput", f"{len(cids)} blocks; name at most {MOVED_AT_ONCE_MAX.value} at a time")
+        return too_long
+
+    def _refuse(self, envelope: Envelope, error: str, reason: str) -> None:
+        self.ctx.reply(envelope, Failed(envelope.kind, error, reason))
+
+    def ask(self, message: Message, to: str, answered: Callable[[Message], None]) -> None:
+        self.ctx.request(message, answered, to=to, timeout_s=STEP_TIMEOUT_S)
+
+
+class Order:
+    """One order from its begin to its one answer."""
+
+    def __init__(self, orders: Orders, envelope: Envelope) -> None:
+        self.orders = orders
+        self.ctx = orders.ctx
+        self.envelope = envelope
+
+    def end(self, answer: Message) -> None:
+        """Answer."""
+        self.orders.open -= 1
+        self.ctx.reply(self.envelope, answer)
+
+    def fail(self, error: str, reason: str) -> None:
+        """Answer that it could not be done."""
+        self.end(Failed(self.envelope.kind, error, reason))
+
+    def tell_uses(self, then: Step) -> None:
+        """Go on once we know of every use so far, so that what was just put has a row; also when that takes long."""
+        self.orders.ask(keeping.TellUses(), "placement", lambda _: then())
+
+    def find(self, cids: Sequence[CID], then: Callable[[Places], None]) -> None:
+        """Go on with where the blocks are."""
+        self.orders.find(cids, then, lambda failed: self.fail(failed.error, failed.reason))
+
+    # --- moves -------------------------------------------------------------------------------------
+
+    def carry_out(self, what: Plan, places: Places, then: Step) -> None:
+        """Copies out of memory, homes from tier to tier, copies into memory; then go on."""
+        steps: list[Callable[[Step], None]] = []
+        if what.cool:
+            steps.append(lambda go_on: self._tell_placement(keeping.DropBlocks(what.cool, MEMORY), go_on))
+        if what.move and what.source == DISK:
+            steps.append(lambda go_on: self._tell_placement(self.orders.cold_used(), go_on))
+        if what.move:
+            # A move asks for names and sizes only.
+            moved = [Usage(cid, places[cid].size, what.source, 1, 0.0, 0.0, 0) for cid in what.move]
+            steps.append(lambda go_on: self._move(moved, what.source, go_on))
+        if what.warm:
+            steps.append(lambda go_on: self._tell_placement(keeping.WarmBlocks(what.warm), go_on))
+
+        def next_step() -> None:
+            if steps:
+                steps.pop(0)(next_step)
+            else:
+                then()
+
+        next_step()
+
+    def _tell_placement(self, message: Message, then: Step) -> None:
+        def answered(reply: Message) -> None:
+            if isinstance(reply, Done | keeping.BlocksDropped):
+                then()
+            else:
+                failed = _failed(self.envelope.kind, reply)
+                self.fail(failed.error, failed.reason)
+
+        self.orders.ask(message, "placement", answered)
+
+    def _move(self, blocks: Sequence[Usage], source: str, then: Step) -> None:
+        orders = self.orders
+        target = COLD if source == DISK else DISK
+
+        def ended(reason: str) -> None:
+            orders.moving = False
+            orders.look()
+            if reason:
+                self.fail(orders.mover.error, f"moving to the {target} tier stopped: {reason}")
+            else:
+                then()
+
+        def start() -> None:
+            orders.moving = True
+            orders.mover.start(blocks, source, target, ended)
+
+        self._when_free(start)
+
+    def _when_free(self, then: Step) -> None:
+        """Go on once nothing is being moved or collected; the keeper's own moves end for it."""
+        orders = self.orders
+        if not orders.mover.busy and orders.collector.run is None:
+            then()
+            return
+        if self.ctx.now() >= self.envelope.deadline:
+            self.fail("DeadlineExceeded", "the tiers were busy until the deadline: see what the collector does")
+            return
+        if orders.mover.busy and not orders.moving:
+            orders.mover.cut_short()
+        self.ctx.after(WAIT_S, lambda: self._when_free(then))
+
+    # --- room --------------------------------------------------------------------------------------
+
+    def collect(self, size: int, copies: int) -> None:
+        """Delete ``size`` bytes of what nothing keeps, after ``copies`` bytes that memory has let go of."""
+        orders = self.orders
+
+        def start() -> None:
+            needed = {COLD: size, DISK: size}
+
+            def removed(gone: tuple[AvailableBlock, ...]) -> None:
+                orders.collected(gone)
+                needed.update(dict.fromkeys(needed, size - run.size))  # what went from one need not go from the other
+
+            run = Collection(False, self.ctx.wall(), removed, ended, needed=needed, tiers=[COLD, DISK])
+            try:
+                orders.collector.start(run)
+            except LocalError as fault:
+                self.fail(type(fault).__name__, str(fault))
+
+        def ended(result: keeping.GcEnd | LocalError) -> None:
+            orders.look()
+            if isinstance(result, LocalError):
+                self.fail(type(result).__name__, str(result))
+            else:
+                self.end(keeping.BlocksEvicted(copies, result.blocks, result.size))
+
+        self._when_free(start)
+
+
+def _places(sizes: dict[str, int]) -> keeping.BlockPlaces:
+    held = tuple(tier for tier in TIERS if tier in sizes)
+    return keeping.BlockPlaces(held, sizes[held[0]] if held else -1)
+
+
+def _answer(cids: Sequence[CID], places: Places) -> keeping.PlacesFound:
+    return keeping.PlacesFound(tuple(places[cid] for cid in cids))
+
+
+def _failed(kind: str, reply: Message) -> Failed:
+    return reply if isinstance(reply, Failed) else Failed(kind, "Unavailable", why(reply))
