@@ -21,6 +21,8 @@ from shoal.tests.bench import (
     soak,
     start,
     stream,
+    tiers,
+    tiers_zipf,
 )
 
 TABLES: Final[dict[str, ModuleType]] = {
@@ -35,6 +37,8 @@ TABLES: Final[dict[str, ModuleType]] = {
     "holders": holders,
     "stream": stream,
     "heat": heat,
+    "tiers": tiers,
+    "zipf": tiers_zipf,
     "soak": soak,
     "profile": profile,
 }
@@ -53,6 +57,8 @@ ALL: Final[tuple[tuple[str, ...], ...]] = (
     ("holders",),
     ("stream",),
     ("heat",),
+    ("tiers",),
+    ("zipf",),
 )
 """Table and arguments, in the order in which ``all`` runs them."""
 
