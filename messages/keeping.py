@@ -111,6 +111,15 @@ class MoveBlocks(Message, frozen=True):
     up: bool
 
 
+class ForgetBlocks(Message, frozen=True):
+    """Delete these from every tier, whether in use or not, once no move has them in hand.  -> ``Done``, or ``Failed``.
+
+    ``blocks.DeleteBlocks`` alone may meet a move that has just read one, and stores it again.  Pins are not looked at.
+    """
+
+    cids: tuple[CID, ...]
+
+
 class EvictBlocks(Message, frozen=True):
     """Make room of ``size`` bytes: copies in memory first, then the coldest blocks that nothing keeps.
 

@@ -34,6 +34,7 @@ from shoal.runtime.fetch import BlockList, Fetch
 from shoal.runtime.tiered_access import Access, Tiers
 from shoal.runtime.tiered_figures import shown
 from shoal.runtime.tiered_settings import TierSettings
+from shoal.storage.memory import cost_of
 
 TIERS: Final = ("memory", "disk", "cold")  # the fastest first
 STORE_TIMEOUT_S: Final = 60.0  # seconds for one block to become durable on a slow disk
@@ -81,11 +82,11 @@ class TieredCacheManager:
     def get(self, cid: AnyCid) -> bytes | None:
         """A block's bytes, from the fastest tier that has it; None when none has.  It counts as a use."""
         with self._access.use() as tiers:
-            fetch = Fetch(tiers.edge, BlockList([_cid(cid)]), timeout_s=READ_TIMEOUT_S, fetch=False)
             try:
-                return bytes(next(iter(fetch)).data)
+                (block,) = Fetch(tiers.edge, BlockList([_cid(cid)]), timeout_s=READ_TIMEOUT_S, fetch=False)
             except NotFound:
                 return None
+            return bytes(block.data)
 
     def exists(self, cid: AnyCid) -> bool:
         """Whether some tier has the block.  It does not count as a use."""
@@ -101,7 +102,7 @@ class TieredCacheManager:
             root = tiers.pinned_by(wanted)
             if root is not None:
                 raise BadInput(f"{wanted} is kept by the pin of {root}", "unpin that first")
-            ask_patiently(tiers.edge, Done, blocks.DeleteBlocks((wanted,)), STORE_TIMEOUT_S)
+            tiers.delete(wanted, MOVE_TIMEOUT_S)
             return True
 
     # --- tiers -------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class TieredCacheManager:
         return self._move(_cid(cid), tier, up=False)
 
     def evict(self, what: AnyCid | int) -> int:
-        """Make room; the bytes that were freed, in memory and in the durable tiers together.
+        """Make room; the bytes that were freed, in memory and in the durable tiers together, as ``stats`` counts them.
 
         An int is a number of bytes: copies in memory go first, those worth least before others, then whole blocks,
         the coldest first, but none that is pinned or in use; it may be less than asked, or a block more.  A CID is one
@@ -141,9 +142,9 @@ class TieredCacheManager:
             freed = 0
             if TIERS[0] in place.tiers:
                 after = tiers.move(cid, TIERS[1], up=False, timeout_s=MOVE_TIMEOUT_S)
-                freed += place.size * (TIERS[0] not in after.tiers)
+                freed += cost_of(place.size) * (TIERS[0] not in after.tiers)
             if place.tiers and tiers.pinned_by(cid) is None:
-                ask_patiently(tiers.edge, Done, blocks.DeleteBlocks((cid,)), STORE_TIMEOUT_S)
+                tiers.delete(cid, MOVE_TIMEOUT_S)
                 freed += place.size
             return freed
 
@@ -230,7 +231,8 @@ class TieredCacheManager:
         if isinstance(size, bool) or size < 0:
             raise BadInput(f"room of {size} bytes", "give a number of bytes, or a CID")
         with self._access.use() as tiers:
-            done = ask_patiently(tiers.edge, keeping.BlocksEvicted, keeping.EvictBlocks(size), EVICT_TIMEOUT_S)
+            # Not asked again when the keeper dies over it: then twice as much could go.
+            done = tiers.edge.ask_for(keeping.BlocksEvicted, keeping.EvictBlocks(size), EVICT_TIMEOUT_S)
             return done.copies + done.size
 
 

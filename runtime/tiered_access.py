@@ -16,6 +16,7 @@ from typing import Final
 from shoal.messages import keeping
 from shoal.messages.cid import CID
 from shoal.messages.errors import BadInput, Unavailable
+from shoal.messages.replies import Done
 from shoal.runtime.asking import ask_patiently
 from shoal.runtime.edge import Edge
 from shoal.runtime.figures import FiguresCache
@@ -42,6 +43,10 @@ class Tiers:
         return ask_patiently(
             self.edge, keeping.PlacesFound, keeping.MoveBlocks((cid,), tier, up), timeout_s
         ).places[0]  # fmt: skip
+
+    def delete(self, cid: CID, timeout_s: float) -> None:
+        """Delete a block in every tier."""
+        ask_patiently(self.edge, Done, keeping.ForgetBlocks((cid,)), timeout_s)
 
     def own_pin(self, cid: CID) -> keeping.PinEntry | None:
         """The pin that has this block for its root."""
@@ -127,8 +132,8 @@ class Access:
                 raise BadInput("these tiers belong to a node already", "make a manager for each node")
             self._check()
             before, self._state = self._state, _State.LENT
-            self._await_calls()
             own, self._own, self._tiers = self._own, None, None
+            self._await_calls()
             if own is not None:
                 return own.release()
             try:

@@ -48,6 +48,7 @@ class StorageMachine:
         let go of again.
         """
         repo = Repo.open(path)
+        machine: Machine | None = None
         try:
             shelves = Shelves(repo.blocks_path, repo.cold_path, repo.catalog_path)
             machine = Machine(
@@ -60,6 +61,8 @@ class StorageMachine:
             )
             machine.start(START_S)
         except BaseException:
+            if machine is not None:  # an interrupt leaves it half-way
+                machine.stop(STOP_S)
             repo.close()
             raise
         return cls(repo, machine)

@@ -55,7 +55,7 @@ class KeeperActor(PinsActor):
         super().__init__(ctx, catalog, holds)
         self.mover = Mover(ctx, catalog, self._moved, self._run_ended)
         self.collector = Collector(ctx, catalog, holds, lambda: self.mover.busy)
-        self.orders = Orders(ctx, self.mover, self.collector, self._use_cold, self._collected, self._look_soon)
+        self.orders = Orders(ctx, catalog, self.mover, self.collector, self._use_cold, self._collected, self._look_soon)
         self.patrol = Patrol(ctx, catalog, self._cold_seen, self._save_scrub)
         self.cold_used = self.pressed = False
         self.moved_up = self.moved_down = self.moved_bytes = self.collected = self.collected_bytes = 0
@@ -152,6 +152,10 @@ class KeeperActor(PinsActor):
     @handles(keeping.MoveBlocks)
     def on_move_blocks(self, message: keeping.MoveBlocks, envelope: Envelope) -> None:
         self.orders.move(message, envelope)
+
+    @handles(keeping.ForgetBlocks)
+    def on_forget_blocks(self, message: keeping.ForgetBlocks, envelope: Envelope) -> None:
+        self.orders.forget(message, envelope)
 
     @handles(keeping.EvictBlocks)
     def on_evict_blocks(self, message: keeping.EvictBlocks, envelope: Envelope) -> None:

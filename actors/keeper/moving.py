@@ -66,6 +66,15 @@ class Mover:
         """Move nothing after the batch under way."""
         self._batches.clear()
 
+    def pause(self) -> None:
+        """Move nothing until ``resume``.  Only while not busy; counts as busy."""
+        assert not self.busy, "a run has blocks in hand"
+        self.busy = True
+
+    def resume(self) -> None:
+        """Runs may start again."""
+        self.busy = False
+
     def _next(self) -> None:
         if not self._batches:
             self._end("")

@@ -5,58 +5,32 @@ collector, so all that holds for those holds here: a block is never in no tier, 
 An order first waits until the keeper knows of every use so far, then for what else is under way: a run of the keeper's
 own is cut short for it, an order or a collection goes on to its end.  An order that waits past its deadline ends.
 
-Not here: which block is where by heat (``levels``).  Begin at ``plan`` and ``Orders.move``.
+Not here: which block is where by heat (``levels``), and where blocks are now (``places``).  Begin at ``Orders.move``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from shoal.actors.base import Context
 from shoal.actors.keeper.collecting import Collection, Collector
 from shoal.actors.keeper.moving import STEP_TIMEOUT_S, Mover, why
-from shoal.messages import keeping, tiers
+from shoal.actors.keeper.places import COLD, DISK, MEMORY, TIERS, Places, Plan, find, plan
+from shoal.messages import blocks, keeping
 from shoal.messages.base import Message
 from shoal.messages.blocks import AvailableBlock
-from shoal.messages.cid import CID, IDENTITY
+from shoal.messages.cid import CID
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import LocalError
 from shoal.messages.limits import MOVED_AT_ONCE_MAX, ORDERS_MAX
 from shoal.messages.replies import Done, Failed
+from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.rows import Usage
 
-MEMORY, DISK, COLD = "memory", "disk", "cold"
-TIERS: Final = (MEMORY, DISK, COLD)  # the fastest first
 WAIT_S: Final = 0.02  # seconds between looks whether an order may begin; a batch of a move takes some 20 ms
 
-Places = dict[CID, keeping.BlockPlaces]
 Step = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one order comes to: copies to drop from and to bring into memory, and homes to change."""
-
-    cool: tuple[CID, ...] = ()
-    warm: tuple[CID, ...] = ()
-    move: tuple[CID, ...] = ()
-    source: str = DISK  # of ``move``; the target is the other one
-
-
-def plan(places: Places, tier: str, up: bool) -> Plan:
-    """How to bring each block to ``tier``, at least so high if ``up``, else at most.  Pure.
-
-    A block's home rises for the disk tier only: memory takes a copy of a block wherever its home is.
-    """
-    here = [(cid, place.tiers) for cid, place in places.items() if place.tiers]
-    if up and tier == MEMORY:
-        return Plan(warm=tuple(cid for cid, held in here if MEMORY not in held))
-    if up:
-        return Plan(move=tuple(cid for cid, held in here if COLD in held and DISK not in held), source=COLD)
-    cool = tuple(cid for cid, held in here if MEMORY in held)
-    return Plan(cool=cool, move=tuple(cid for cid, held in here if DISK in held) if tier == COLD else ())
 
 
 class Orders:
@@ -69,6 +43,7 @@ class Orders:
     def __init__(
         self,
         ctx: Context,
+        catalog: Catalog,
         mover: Mover,
         collector: Collector,
         cold_used: Callable[[], keeping.TiersChanged],
@@ -76,10 +51,11 @@ class Orders:
         look: Callable[[], None],
     ) -> None:
         self.ctx = ctx
+        self.catalog = catalog
         self.mover = mover
         self.collector = collector
         self.open = 0  # orders under way or waiting
-        self.moving = False  # the mover's run is an order's
+        self.moving = False  # what keeps the mover busy is an order's
         self.cold_used = cold_used
         self.collected = collected
         self.look = look
@@ -94,32 +70,7 @@ class Orders:
         def found(places: Places) -> None:
             self.ctx.reply(envelope, _answer(message.cids, places))
 
-        self.find(message.cids, found, lambda failed: self.ctx.reply(envelope, failed))
-
-    def find(self, cids: Iterable[CID], found: Callable[[Places], None], failed: Callable[[Failed], None]) -> None:
-        """Ask each tier, the disk twice: a block that has just come up was in neither when each was asked."""
-        sizes: dict[bytes, dict[str, int]] = {cid.multihash: {} for cid in cids if cid.hash_code != IDENTITY}
-        named = tuple({cid.multihash: cid for cid in cids if cid.hash_code != IDENTITY}.values())
-
-        def ask(steps: Sequence[str]) -> None:
-            if not named or not steps:
-                found({cid: _places(sizes.get(cid.multihash, {})) for cid in cids})
-                return
-
-            def known(reply: Message) -> None:
-                if isinstance(reply, tiers.TierSizes):
-                    for cid, size in zip(named, reply.sizes, strict=True):
-                        if size >= 0:
-                            sizes[cid.multihash][steps[0]] = size
-                    ask(steps[1:])
-                elif steps[0] == MEMORY:  # a tier that may begin anew at any time, with nothing
-                    ask(steps[1:])
-                else:
-                    failed(_failed("AskPlaces", reply))
-
-            self.ask(tiers.TierHas(named), steps[0], known)
-
-        ask((DISK, COLD, DISK, MEMORY))
+        find(self.ctx, message.cids, found, lambda reply: self.ctx.reply(envelope, _failed(envelope.kind, reply)))
 
     # --- moves -------------------------------------------------------------------------------------
 
@@ -145,6 +96,11 @@ class Orders:
             order.tell_uses(told)
 
     # --- room --------------------------------------------------------------------------------------
+
+    def forget(self, message: keeping.ForgetBlocks, envelope: Envelope) -> None:
+        """Delete blocks while nothing moves."""
+        if not self._is_too_long(message.cids, envelope) and (order := self._begin(envelope)):
+            order.tell_uses(lambda: order.delete(message.cids))
 
     def evict(self, message: keeping.EvictBlocks, envelope: Envelope) -> None:
         """Make room: copies first, then the coldest blocks that nothing keeps, those of the cold tier before others."""
@@ -206,7 +162,7 @@ class Order:
 
     def find(self, cids: Sequence[CID], then: Callable[[Places], None]) -> None:
         """Go on with where the blocks are."""
-        self.orders.find(cids, then, lambda failed: self.fail(failed.error, failed.reason))
+        find(self.ctx, cids, then, lambda reply: self.end(_failed(self.envelope.kind, reply)))
 
     # --- moves -------------------------------------------------------------------------------------
 
@@ -237,12 +193,11 @@ class Order:
             if isinstance(reply, Done | keeping.BlocksDropped):
                 then()
             else:
-                failed = _failed(self.envelope.kind, reply)
-                self.fail(failed.error, failed.reason)
+                self.end(_failed(self.envelope.kind, reply))
 
         self.orders.ask(message, "placement", answered)
 
-    def _move(self, blocks: Sequence[Usage], source: str, then: Step) -> None:
+    def _move(self, moved: Sequence[Usage], source: str, then: Step) -> None:
         orders = self.orders
         target = COLD if source == DISK else DISK
 
@@ -256,14 +211,14 @@ class Order:
 
         def start() -> None:
             orders.moving = True
-            orders.mover.start(blocks, source, target, ended)
+            orders.mover.start(moved, source, target, ended)
 
         self._when_free(start)
 
-    def _when_free(self, then: Step) -> None:
-        """Go on once nothing is being moved or collected; the keeper's own moves end for it."""
+    def _when_free(self, then: Step, *, beside_collections: bool = False) -> None:
+        """Go on once nothing is being moved, nor collected; the keeper's own moves end for it."""
         orders = self.orders
-        if not orders.mover.busy and orders.collector.run is None:
+        if not orders.mover.busy and (beside_collections or orders.collector.run is None):
             then()
             return
         if self.ctx.now() >= self.envelope.deadline:
@@ -271,9 +226,34 @@ class Order:
             return
         if orders.mover.busy and not orders.moving:
             orders.mover.cut_short()
-        self.ctx.after(WAIT_S, lambda: self._when_free(then))
+        self.ctx.after(WAIT_S, lambda: self._when_free(then, beside_collections=beside_collections))
 
     # --- room --------------------------------------------------------------------------------------
+
+    def delete(self, cids: tuple[CID, ...]) -> None:
+        """Delete these as soon as no move has them in hand."""
+        orders = self.orders
+
+        def start() -> None:
+            orders.mover.pause()
+            orders.moving = True
+            orders.ask(blocks.DeleteBlocks(cids), "placement", deleted)
+
+        def deleted(reply: Message) -> None:
+            orders.moving = False
+            orders.mover.resume()
+            orders.look()
+            if isinstance(reply, Done):
+                self._forget(cids)
+            self.end(reply if isinstance(reply, Done) else _failed(self.envelope.kind, reply))
+
+        self._when_free(start, beside_collections=True)
+
+    def _forget(self, cids: tuple[CID, ...]) -> None:
+        try:
+            self.orders.catalog.forget(cids)
+        except LocalError as fault:  # the tiers are listed now and then, which mends it
+            self.ctx.log.warning("the catalogue could not forget what was deleted: %s", fault)
 
     def collect(self, size: int, copies: int) -> None:
         """Delete ``size`` bytes of what nothing keeps, after ``copies`` bytes that memory has let go of."""
@@ -300,11 +280,6 @@ class Order:
                 self.end(keeping.BlocksEvicted(copies, result.blocks, result.size))
 
         self._when_free(start)
-
-
-def _places(sizes: dict[str, int]) -> keeping.BlockPlaces:
-    held = tuple(tier for tier in TIERS if tier in sizes)
-    return keeping.BlockPlaces(held, sizes[held[0]] if held else -1)
 
 
 def _answer(cids: Sequence[CID], places: Places) -> keeping.PlacesFound:

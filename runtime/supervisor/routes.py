@@ -82,7 +82,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(blocks.ServeBlocks, "bitswap", "placement", ONLY_PEER, capability="serve_blocks"),
     _route(blocks.BlocksFetched, "bitswap", "placement", notice=True),
     _route(blocks.BlocksAvailable, "placement", "bitswap wantlist", notice=True),
-    _route(blocks.DeleteBlocks, EDGE, "placement", OWN),
+    _route(blocks.DeleteBlocks, "edge keeper", "placement", OWN),
     _route(blocks.RepoStat, EDGE, "placement", OWN),
     # --- tiers
     _route(tiers.TierGet, "placement keeper", "memory disk cold"),
@@ -102,6 +102,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(keeping.CoolMemory, "keeper", "placement", OWN),
     _route(keeping.AskPlaces, EDGE, "keeper", OWN),
     _route(keeping.MoveBlocks, EDGE, "keeper", OWN),
+    _route(keeping.ForgetBlocks, EDGE, "keeper", OWN),
     _route(keeping.EvictBlocks, EDGE, "keeper", OWN),
     _route(keeping.Hold, EDGE, "keeper", OWN),
     _route(keeping.Release, EDGE, "keeper", OWN),
