@@ -31,7 +31,12 @@ KINDS: Final = (
     Kind(
         "flatfs", "one file a block, synced, renamed, its folder synced; reads are not hashed", flatfs, many_files=True
     ),
-    Kind("diskcache", "its defaults: nothing is synced; from 32 KiB on a file a block", diskcache, many_files=True),
+    Kind(
+        "diskcache",
+        "its defaults but for more room: nothing is synced; from 32 KiB on a file a block",
+        diskcache,
+        many_files=True,
+    ),
     Kind(
         "diskcache FULL",
         "sqlite_synchronous=FULL: rows are synced; files of large blocks still are not",

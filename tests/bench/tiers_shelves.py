@@ -271,7 +271,7 @@ def diskcache(folder: Path, **settings: int) -> Iterator[Shelf]:
         import diskcache as library  # of the extra ``bench`` alone
     except ImportError as fault:
         raise ChildFailed("diskcache is not installed: it is of the extra bench") from fault
-    cache = library.Cache(str(folder), **settings)
+    cache = library.Cache(str(folder), size_limit=UNBOUNDED, **settings)
     try:
         yield Called(Cached(cache))
     finally:

@@ -11,6 +11,7 @@ the choice of memory alone is worth, without the actors, is the table ``heat``; 
 
 import argparse
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ BUSY: Final = 0.25  # of a window, in which its reads come: what passes without 
 BEFORE: Final = 9  # windows of the first pattern: an hour and a half
 AFTER: Final = 8  # windows of the second: the hour in which heat halves, and a little more
 SETTLE_S: Final = 60.0  # virtual seconds between the last put and the first read
-QUICK: Final = ("--blocks", "1000", "--reads", "4000", "--window", "60")
+QUICK: Final = ("--blocks", "3000", "--reads", "6000", "--window", "60")  # fewer, and memory is too small for 32 KiB
 
 Window = dict[str, float]
 """Shares of its reads: in memory for ``best``, ``shoal`` and ``LRU``; in shoal's memory or disk tier for ``near``, with
@@ -146,6 +147,7 @@ def played(
             moments = list(timed(trace[at : at + pace.reads], node.now, pace.busy))
             found = window(node, cids, pattern.sizes, moments, end, {**rivals, **still})
             windows.append({**found, "placed": placed(node, cids, pattern, best)})
+            print(f"window {len(windows)}: {found['shoal']:.1%} in memory", file=sys.stderr, flush=True)
     return windows
 
 
