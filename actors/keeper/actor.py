@@ -240,13 +240,12 @@ class KeeperActor(PinsActor):
             return  # their end is a reason to look again
         failed, self._move_failed = self._move_failed, False
         try:
-            if failed or not self._move(disk, cold):
+            if failed:  # maybe for want of room
+                self._make_room(disk, cold)
+            if self.collector.run is None and not self._move(disk, cold):
                 self._make_room(disk, cold)
         except LocalError as fault:
             self.ctx.log.warning("the keeper could not choose what to move: %s", fault)
-        if failed and self.collector.run is None:
-            self._not_before = self.ctx.now() + RETRY_S
-            self._look_soon()
 
     def _move(self, disk: Level, cold: Level) -> bool:
         """Start a run of moves if one is called for; whether one was.  Raises LocalError."""

@@ -7,6 +7,8 @@ blocks is small and fixed, so that the same ones are put, moved, pinned and dele
 from __future__ import annotations
 
 import itertools
+import os
+import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +16,7 @@ from typing import TypeVar
 from shoal.actors.base import Actor, Timer
 from shoal.actors.keeper.actor import KeeperActor
 from shoal.actors.placement.actor import PlacementActor
+from shoal.actors.tiers.cold.actor import ColdTierActor
 from shoal.actors.tiers.durable import DurableTierActor
 from shoal.messages import blocks, keeping, lifecycle
 from shoal.messages.base import Message
@@ -29,10 +32,12 @@ from shoal.runtime.machine import Machine
 from shoal.runtime.router import Tags
 from shoal.runtime.simulation.scheduler import STEP_S, SimWorld
 from shoal.runtime.supervisor.specs import ChildSpec
+from shoal.storage.cold.places import name_of
 from shoal.storage.ipld import dagpb
 
 M = TypeVar("M", bound=Message)
 
+SHM = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # where a sync costs nothing
 ACTORS = ("memory", "disk", "cold", "keeper", "placement")
 DURABLE = ("disk", "cold")
 NAME = "n"
@@ -44,7 +49,7 @@ LEAF_BYTES = 1000
 
 def leaf(number: int) -> Block:
     """A raw block, different for each number."""
-    data = number.to_bytes(2, "big") * (LEAF_BYTES // 2)
+    data = (number + 1).to_bytes(2, "big") * (LEAF_BYTES // 2)
     return Block(CID.of(data), data)
 
 
@@ -167,6 +172,10 @@ class TierNode:
         assert actor is None or isinstance(actor, PlacementActor)
         return actor
 
+    def is_moving(self) -> bool:
+        """Whether blocks are on their way between the tiers."""
+        return self.keeper is not None and self.keeper.mover.busy
+
     def is_quiet(self) -> bool:
         """Whether every actor runs and the keeper moves and collects nothing."""
         keeper, placement = self.keeper, self.placement
@@ -252,6 +261,23 @@ class TierNode:
         except LocalError:
             return None
         return {cid.multihash: size for cid, size in zip(cids, sizes, strict=True) if size is not None}
+
+    def rot(self, tier: str, cid: CID) -> None:
+        """Have the disk under a tier forget what one block's bytes are."""
+        if tier == "disk":
+            with sqlite3.connect(self.folder / "blocks.sqlite") as conn:
+                conn.execute("UPDATE payloads SET data = zeroblob(length(data)) WHERE multihash = ?", (cid.multihash,))
+            conn.close()
+            return
+        actor = self.actor("cold")
+        assert isinstance(actor, ColdTierActor)
+        entry = actor.cold._index.find(cid.multihash)
+        assert entry is not None
+        with (self.folder / "cold" / name_of(entry.segment)).open("r+b") as segment:
+            segment.seek(entry.offset + entry.length // 2)
+            byte = segment.read(1)[0]
+            segment.seek(-1, os.SEEK_CUR)
+            segment.write(bytes([byte ^ 1]))
 
     def where(self, name: bytes) -> list[str]:
         """The durable tiers that hold it; only while both run."""

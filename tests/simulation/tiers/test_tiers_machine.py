@@ -31,6 +31,7 @@ from shoal.tests.simulation.tiers.node import (
     DURABLE,
     LEAF_BYTES,
     ROOTS,
+    SHM,
     TierNode,
     also_known_as,
     below,
@@ -40,7 +41,6 @@ from shoal.tests.simulation.tiers.node import (
 from shoal.tests.support.bitswap import MACHINE_EXAMPLES
 
 NAMES = sorted(BLOCKS)
-SHM = Path("/dev/shm")  # where a sync costs nothing
 HOURS = 3600.0  # seconds
 
 NAME = st.sampled_from(NAMES)
@@ -93,7 +93,7 @@ class TiersMachine(RuleBasedStateMachine):
 
     @initialize(policy=POLICY, seed=st.integers(0, 1000))
     def begin(self, policy: Policy, seed: int) -> None:
-        self.folder = Path(tempfile.mkdtemp(dir=SHM if SHM.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(dir=SHM))
         self.world = SimWorld(seed)
         self.node = TierNode(self.world, self.folder, policy)
         self.node.start()
