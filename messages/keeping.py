@@ -121,12 +121,13 @@ class ForgetBlocks(Message, frozen=True):
 
 
 class EvictBlocks(Message, frozen=True):
-    """Make room of ``size`` bytes: copies in memory first, then the coldest blocks that nothing keeps.
+    """Make room of ``size`` bytes: copies in memory first (if ``copies``), then the coldest blocks that nothing keeps.
 
     -> ``BlocksEvicted``, also when there was less that could go, or ``Failed``.
     """
 
     size: int
+    copies: bool = True
 
 
 class BlocksEvicted(Reply, frozen=True):

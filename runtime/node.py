@@ -89,7 +89,7 @@ class Node:
         )
         self._machine.start(config.timeouts.start_s)
         if self.tiers is not None:
-            self.tiers.access.joined(self._machine.edge)
+            self.tiers.access.joined(self._machine)
         self._api = NodeApi(self._machine, shutdown=self.request_stop)
         self._http = HttpServer(config, self._api)
         self.api_addr = self._http.start()

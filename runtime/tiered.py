@@ -26,7 +26,7 @@ from typing import Any, Final, Self
 from shoal.messages import blocks, keeping
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, IDENTITY
-from shoal.messages.errors import BadInput, NotFound
+from shoal.messages.errors import BadInput, NotFound, StorageFull
 from shoal.messages.limits import BLOCK_BYTES_MAX
 from shoal.messages.replies import Done
 from shoal.runtime.asking import ASK_TIMEOUT_S, ask_patiently
@@ -40,7 +40,7 @@ TIERS: Final = ("memory", "disk", "cold")  # the fastest first
 STORE_TIMEOUT_S: Final = 60.0  # seconds for one block to become durable on a slow disk
 READ_TIMEOUT_S: Final = 60.0  # seconds for one block to be read from a slow disk or an object store
 MOVE_TIMEOUT_S: Final = 120.0  # seconds for a move, which waits for a collection to end
-EVICT_TIMEOUT_S: Final = 600.0  # seconds for a collection: it reads the inner blocks of all that is pinned
+STORE_TRIES: Final = 3  # of a put that finds no room: others may take what was made for it
 
 AnyCid = str | CID
 
@@ -71,12 +71,12 @@ class TieredCacheManager:
         """Store a block, durably: once this returns it survives kill -9 and power loss.  Its CID.
 
         ``cid``: the one it must have; without one it gets the CIDv1 of raw bytes and sha2-256.  Raises BadInput when
-        the two do not belong together, StorageFull when no tier has room.
+        the two do not belong together, StorageFull when no tier has room and nothing may make way.
         """
         block = _block(data, cid)
         if block.cid.hash_code != IDENTITY:
             with self._access.use() as tiers:
-                ask_patiently(tiers.edge, blocks.BlocksStored, blocks.PutBlocks((block,)), STORE_TIMEOUT_S)
+                _store(tiers, block)
         return str(block.cid)
 
     def get(self, cid: AnyCid) -> bytes | None:
@@ -182,7 +182,7 @@ class TieredCacheManager:
         pins         how many
         """
         with self._access.use() as tiers:
-            return shown(tiers.figures.get(0.0))
+            return shown(tiers.figures())
 
     # --- its life ----------------------------------------------------------------------------------
 
@@ -231,9 +231,18 @@ class TieredCacheManager:
         if isinstance(size, bool) or size < 0:
             raise BadInput(f"room of {size} bytes", "give a number of bytes, or a CID")
         with self._access.use() as tiers:
-            # Not asked again when the keeper dies over it: then twice as much could go.
-            done = tiers.edge.ask_for(keeping.BlocksEvicted, keeping.EvictBlocks(size), EVICT_TIMEOUT_S)
-            return done.copies + done.size
+            return tiers.evict(size, copies=True)
+
+
+def _store(tiers: Tiers, block: Block) -> None:
+    """Have a block stored, and where there is no room, other blocks make way for it."""
+    for left in reversed(range(STORE_TRIES)):
+        try:
+            ask_patiently(tiers.edge, blocks.BlocksStored, blocks.PutBlocks((block,)), STORE_TIMEOUT_S)
+            return
+        except StorageFull:
+            if not left or not tiers.make_room(len(block)):
+                raise
 
 
 def _cid(cid: AnyCid) -> CID:

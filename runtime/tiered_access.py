@@ -15,28 +15,53 @@ from typing import Final
 
 from shoal.messages import keeping
 from shoal.messages.cid import CID
-from shoal.messages.errors import BadInput, Unavailable
+from shoal.messages.errors import BadInput, LocalError, Unavailable
 from shoal.messages.replies import Done
 from shoal.runtime.asking import ask_patiently
-from shoal.runtime.edge import Edge
-from shoal.runtime.figures import FiguresCache
+from shoal.runtime.figures import Figures, FiguresCache
 from shoal.runtime.holding import Holding
 from shoal.runtime.local_dag import LocalDag
+from shoal.runtime.machine import Machine
 from shoal.runtime.tiered_machine import OFFLINE, StorageMachine
 from shoal.runtime.tiered_settings import TierSettings
 from shoal.storage.repo import Repo
 
 CALLS_END_S: Final = 10.0  # seconds for calls under way before the tiers end beneath them
+EVICT_TIMEOUT_S: Final = 600.0  # seconds for a collection: it reads the inner blocks of all that is pinned
+EVICTED_SHARE: Final = 32  # at least this fraction (1/32) of the quotas goes when a put finds no room
 NODE_START_S: Final = 60.0  # seconds for which a call waits for the node to run that has the tiers
 
 
 class Tiers:
-    """Running tiers, through the edge of their machine, and what several calls ask of them."""
+    """Running tiers, of a machine, and what several calls ask of them."""
 
-    def __init__(self, edge: Edge) -> None:
-        self.edge = edge
-        self.holding = Holding(edge)
-        self.figures = FiguresCache(edge)
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.edge = machine.edge
+        self.holding = Holding(machine.edge)
+
+    def figures(self) -> Figures:
+        """As of now."""
+        return FiguresCache(self.edge).get(0.0)
+
+    def evict(self, size: int, *, copies: bool) -> int:
+        """Make room of ``size`` bytes, copies in memory first if ``copies``; the bytes that were freed."""
+        # Not asked again when the keeper dies over it: then twice as much could go.
+        done = self.edge.ask_for(keeping.BlocksEvicted, keeping.EvictBlocks(size, copies), EVICT_TIMEOUT_S)
+        return done.copies + done.size
+
+    def make_room(self, size: int) -> bool:
+        """Have the coldest blocks that nothing keeps make way for ``size`` bytes, if policy allows; whether some did.
+
+        Marking what is kept costs more than deleting, so more goes than one block needs.
+        """
+        policy = self.machine.policy
+        if not policy.collect_garbage:
+            return False
+        try:
+            return self.evict(max(size, (policy.disk_bytes + policy.cold_bytes) // EVICTED_SHARE), copies=False) > 0
+        except LocalError:
+            return False
 
     def move(self, cid: CID, tier: str, *, up: bool, timeout_s: float) -> keeping.BlockPlaces:
         """Bring a block to ``tier``; where it is then."""
@@ -142,11 +167,11 @@ class Access:
                 self._state = before
                 raise
 
-    def joined(self, edge: Edge) -> None:
+    def joined(self, machine: Machine) -> None:
         """The node runs: its tiers are ours."""
         with self._changed:
             if self._state is _State.LENT:
-                self._tiers = Tiers(edge)
+                self._tiers = Tiers(machine)
                 self._changed.notify_all()
 
     # --- within ------------------------------------------------------------------------------------
@@ -157,7 +182,7 @@ class Access:
         self._check()
         if self._state is _State.NEW:
             self._own = StorageMachine.start(self.settings.path, self.settings.applied_to(OFFLINE))
-            self._tiers = Tiers(self._own.edge)
+            self._tiers = Tiers(self._own.machine)
             self._state = _State.RUNNING
         if self._own is not None:
             self._own.check()

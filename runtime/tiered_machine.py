@@ -16,7 +16,6 @@ import msgspec
 from shoal.messages.errors import Unavailable
 from shoal.messages.policy import WORKER, Policy
 from shoal.runtime.children import CRASH_FOLDER, Shelves, storage_specs
-from shoal.runtime.edge import Edge
 from shoal.runtime.machine import Machine
 from shoal.storage.repo import Repo
 
@@ -68,9 +67,9 @@ class StorageMachine:
         return cls(repo, machine)
 
     @property
-    def edge(self) -> Edge:
-        """How to ask them."""
-        return self._machine.edge
+    def machine(self) -> Machine:
+        """The actors."""
+        return self._machine
 
     def check(self) -> None:
         """Raise Unavailable when they gave up: restarts no longer helped."""

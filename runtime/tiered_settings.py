@@ -47,7 +47,7 @@ class TierSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any] | None) -> TierSettings:
-        """Check a user's mapping; defaults stand for what it does not name.
+        """Check a user's mapping; defaults stand for what it does not name or says None for.
 
         Raises BadConfig that names the key, the value and what would do.
         """
@@ -56,12 +56,12 @@ class TierSettings:
             raise BadConfig(f"a {type(config).__name__} is no configuration", "give a dict, or nothing")
         for key in given:
             _check_key(key)
-        path = _checked("local_cache_path", given.get("local_cache_path", DEFAULT_PATH), _path)
-        named = {key: given.get(key, entry.default) for key, entry in _FIELDS.items()}
+        named = {key: value for key, value in given.items() if value is not None}
+        path = _checked("local_cache_path", named.get("local_cache_path", DEFAULT_PATH), _path)
         changes = tuple(
-            (_FIELDS[key].field, _checked(key, value, _FIELDS[key].check))
-            for key, value in named.items()
-            if value is not None
+            (entry.field, _checked(key, named.get(key, entry.default), entry.check))
+            for key, entry in _FIELDS.items()
+            if key in named or entry.default is not None
         )
         made = cls(path, changes)
         made.applied_to(WORKER)

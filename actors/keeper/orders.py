@@ -16,6 +16,7 @@ from typing import Final
 from shoal.actors.base import Context
 from shoal.actors.keeper.collecting import Collection, Collector
 from shoal.actors.keeper.moving import STEP_TIMEOUT_S, Mover, why
+from shoal.actors.keeper.patrol import Patrol
 from shoal.actors.keeper.places import COLD, DISK, MEMORY, TIERS, Places, Plan, find, plan
 from shoal.messages import blocks, keeping
 from shoal.messages.base import Message
@@ -56,6 +57,8 @@ class Orders:
         self.collector = collector
         self.open = 0  # orders under way or waiting
         self.moving = False  # what keeps the mover busy is an order's
+        self.lister = Patrol(ctx, catalog, lambda: None, lambda _: None)
+        self.all_listed = False  # every block of the durable tiers has had a row since we began
         self.cold_used = cold_used
         self.collected = collected
         self.look = look
@@ -115,7 +118,8 @@ class Orders:
             else:
                 order.collect(message.size - copies, copies)
 
-        order.tell_uses(lambda: self.ask(keeping.CoolMemory(max(0, message.size)), "placement", cooled))
+        size = max(0, message.size) if message.copies else 0
+        order.tell_uses(lambda: self.ask(keeping.CoolMemory(size), "placement", cooled))
 
     # --- within ------------------------------------------------------------------------------------
 
@@ -256,7 +260,29 @@ class Order:
             self.ctx.log.warning("the catalogue could not forget what was deleted: %s", fault)
 
     def collect(self, size: int, copies: int) -> None:
-        """Delete ``size`` bytes of what nothing keeps, after ``copies`` bytes that memory has let go of."""
+        """Delete ``size`` bytes of what nothing keeps, after ``copies`` bytes that memory has let go of.
+
+        What was put shortly before a stop or a crash may have no row: too little is found, so the tiers are listed.
+        """
+        orders = self.orders
+        gone = keeping.GcEnd(0, 0, 0)
+
+        def ended(result: keeping.GcEnd | LocalError) -> None:
+            nonlocal gone
+            orders.look()
+            if isinstance(result, LocalError):
+                self.fail(type(result).__name__, str(result))
+                return
+            gone = keeping.GcEnd(gone.blocks + result.blocks, gone.size + result.size, result.kept)
+            if gone.size < size and not orders.all_listed:
+                self._list(lambda: self._collect(size - gone.size, ended))
+            else:
+                self.end(keeping.BlocksEvicted(copies, gone.blocks, gone.size))
+
+        self._collect(size, ended)
+
+    def _collect(self, size: int, ended: Callable[[keeping.GcEnd | LocalError], None]) -> None:
+        """One collection of ``size`` bytes of both tiers, the cold one first, once nothing else is under way."""
         orders = self.orders
 
         def start() -> None:
@@ -272,14 +298,22 @@ class Order:
             except LocalError as fault:
                 self.fail(type(fault).__name__, str(fault))
 
-        def ended(result: keeping.GcEnd | LocalError) -> None:
-            orders.look()
-            if isinstance(result, LocalError):
-                self.fail(type(result).__name__, str(result))
-            else:
-                self.end(keeping.BlocksEvicted(copies, result.blocks, result.size))
-
         self._when_free(start)
+
+    def _list(self, then: Step) -> None:
+        """Go on when both tiers have been listed, or at the deadline."""
+        orders = self.orders
+        if orders.lister.round is None:
+            orders.lister.start(scrub=False)
+
+        def look() -> None:
+            orders.all_listed = orders.all_listed or orders.lister.round is None
+            if orders.all_listed or self.ctx.now() >= self.envelope.deadline:
+                then()
+            else:
+                self.ctx.after(WAIT_S, look)
+
+        look()
 
 
 def _answer(cids: Sequence[CID], places: Places) -> keeping.PlacesFound:
