@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.actors.keeper import collecting as module
 from shoal.actors.keeper.collecting import DURABLE, FRUITLESS_MAX, FRUITLESS_S, Collection, Collector
 from shoal.actors.keeper.holds import Holds
 from shoal.actors.keeper.moving import STEP_TIMEOUT_S
@@ -113,7 +114,10 @@ class Bench:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    with TemporaryDirectory(dir=FAST) as folder:
+    """One that takes so few blocks at a time that there is always something between two steps."""
+    with TemporaryDirectory(dir=FAST) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "EXPAND_BLOCKS", 2)
+        patch.setattr(module, "SWEEP_BLOCKS", 2)
         one = Bench(Path(folder))
         yield one
         one.catalog.close()
@@ -378,7 +382,7 @@ class World:
 
 WORLD = st.lists(st.lists(st.tuples(NUMBER, st.booleans()), max_size=3), min_size=COUNT, max_size=COUNT).map(World)
 PLACE = st.sampled_from(["disk", "disk", "cold", "both", ""])
-EVENT = st.tuples(st.integers(0, 30), st.sampled_from(["put", "read", "pin", "hold"]), NUMBER)
+EVENT = st.tuples(st.integers(0, 60), st.sampled_from(["put", "read", "pin", "hold"]), NUMBER)
 
 
 @settings(max_examples=MACHINE_EXAMPLES)

@@ -261,7 +261,6 @@ def test_a_collection_that_finds_too_little_rests_before_the_next() -> None:
             one.look()
             assert one.actor.collector.run is None
         one.look(FRUITLESS_MIN_S)
-        one.look()
         assert one.actor.collector.run is not None, "still too full: it looks again"
 
 
