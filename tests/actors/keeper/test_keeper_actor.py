@@ -80,6 +80,10 @@ class Bench:
         """A reason to look."""
         self.ctx.tell(self.actor, lifecycle.PolicyChanged(self.ctx.policy))
 
+    def moves(self) -> bool:
+        """Whether blocks are on their way between the tiers."""
+        return self.actor.mover.busy
+
     def said(self, kind: type[Message]) -> list[Said[Message]]:
         return [said for said in self.ctx.take_said(kind) if not said.ended]
 
@@ -183,7 +187,7 @@ def test_nothing_goes_down_before_placement_knows_that_it_may_be_there() -> None
         for said in told:
             said.answer(Done())
         assert one.steps() == ["TierGet disk"]
-        assert one.actor.mover.busy
+        assert one.moves()
 
 
 def test_a_full_disk_beside_a_full_cold_tier_is_emptied_of_garbage() -> None:
@@ -192,7 +196,7 @@ def test_a_full_disk_beside_a_full_cold_tier_is_emptied_of_garbage() -> None:
         one.levels["cold"] = 795
         one.changed()
         one.look()
-        assert not one.actor.mover.busy, "a block more, and the cold tier would be above its high mark"
+        assert not one.moves(), "a block more, and the cold tier would be above its high mark"
         one.ctx.advance(0.1)
         assert one.steps() == ["DropBlocks placement"]
 
@@ -272,13 +276,13 @@ def test_a_users_collection_cuts_moves_short_and_is_followed_by_a_look() -> None
         one.put(*BLOCKS)
         one.changed()
         one.look()
-        assert one.actor.mover.busy
+        assert one.moves()
         (read,) = one.said(tiers.TierGet)
         one.ctx.tell(one.actor, keeping.CollectGarbage())
         one.ctx.advance(0.5)
         assert one.steps() == [], "it waits for the batch under way"
         read.answer(tiers.TierBlocks("disk", (), read.message.cids))  # type: ignore[attr-defined]  # a TierGet
-        assert not one.actor.mover.busy
+        assert not one.moves()
         one.ctx.advance(1.0)
         (said,) = one.said(keeping.DropBlocks)
         said.answer(keeping.BlocksDropped())

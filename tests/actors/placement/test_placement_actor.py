@@ -154,8 +154,8 @@ def test_a_dead_memory_is_passed_over_and_a_failing_disk_is_told() -> None:
     assert bench.answers(request) == [missing(A.cid, "EIO", "StorageFault")]
     request = bench.tell(get(A.cid))
     bench.read()
-    (said,) = bench.wants_said()
-    said.answer(Done())
+    (want,) = bench.wants_said()
+    want.answer(Done())
     assert bench.answers(request) == [], "with fetching there is another way"
 
 
@@ -213,7 +213,8 @@ def test_going_away_cancels_what_nobody_else_of_the_session_waits_for() -> None:
     assert set(cancel.cids) == {B.cid, C.cid}
     bench.tell(blocks.CancelGet(second))
     assert bench.ctx.take(wants.CancelWants) == []
-    assert bench.actor.gets.open == bench.actor.gets.wanted == {}
+    assert bench.actor.gets.open == {}
+    assert bench.actor.gets.wanted == {}
 
 
 def test_going_away_while_the_tiers_are_asked_wants_nothing() -> None:

@@ -271,8 +271,8 @@ class ReadingMachine(RuleBasedStateMachine):
             return
         assert isinstance(reply, blocks.BlocksEnd)
         assert {one.cid for one in reply.missing} == waited
-        for one in reply.missing:
-            here = any(one.cid.multihash in self.held[tier] for tier in ("disk", "cold"))
+        for cid in waited:
+            here = any(cid.multihash in self.held[tier] for tier in ("disk", "cold"))
             assert not here or not self.sure[request], "it was there to be found"
         del self.reads[request]
         self.ended.append(request)

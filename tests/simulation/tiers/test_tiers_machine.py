@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from shoal.actors.keeper import collecting, moving
 from shoal.messages import blocks, keeping
 from shoal.messages.cid import CID
 from shoal.messages.errors import LocalError, StorageFull
@@ -94,6 +96,9 @@ class TiersMachine(RuleBasedStateMachine):
     @initialize(policy=POLICY, seed=st.integers(0, 1000))
     def begin(self, policy: Policy, seed: int) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=SHM))
+        self.patch = pytest.MonkeyPatch()
+        for module, name in ((collecting, "EXPAND_BLOCKS"), (collecting, "SWEEP_BLOCKS"), (moving, "BATCH_BLOCKS")):
+            self.patch.setattr(module, name, 2)  # so that there is something between two steps
         self.world = SimWorld(seed)
         self.node = TierNode(self.world, self.folder, policy)
         self.node.start()
@@ -511,6 +516,7 @@ class TiersMachine(RuleBasedStateMachine):
                 assert data == BLOCKS[cid.multihash].data
             assert len(held) == sum(len(self.node.held(tier) or ()) for tier in DURABLE), "second copies stay"
         finally:
+            self.patch.undo()
             self.node.stop()
             shutil.rmtree(self.folder)
 
