@@ -18,7 +18,7 @@ from shoal.runtime.tiered import TieredCacheManager
 from shoal.tests.support.kept_node import noise
 
 MIB = 1024 * 1024
-EXAMPLES = 12  # each starts and closes real actors some five times
+EXAMPLES = 6  # each starts and closes real actors some five times
 STEPS = 40
 MEMORY = MIB  # blocks up to 64 KiB fit
 DATA = [b"", *(noise(size, size) for size in (1, 100, 3000, 9000, 9001, 20_000, 65_536, 65_537, 150_000))]
