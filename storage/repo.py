@@ -122,8 +122,8 @@ class Repo:
         atomic_write(self.api_path, address.encode() + b"\n", 0o600)
 
     def remove_api(self) -> None:
-        """Say that the API no longer listens.  Safe when it never did."""
-        with contextlib.suppress(FileNotFoundError):
+        """Say that the API no longer listens.  Safe when it never did; the next start tries what a disk refuses now."""
+        with contextlib.suppress(OSError):
             self.api_path.unlink()
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class Repo:
         for name in os.listdir(self.path):
             if name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1]):
                 (self.path / name).unlink()
-        self.remove_api()
+        self.api_path.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, data: bytes, mode: int) -> None:

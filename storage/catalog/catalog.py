@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from shoal.messages.cid import CID
-from shoal.messages.errors import BadInput, LocalError, StorageFault, Unavailable
+from shoal.messages.errors import BadInput, LocalError, StorageFault, StorageFull, Unavailable
 from shoal.messages.limits import CATALOG_BATCH_MAX, CATALOG_STRAYS_MAX
 from shoal.storage.catalog import marks, ranking, usage
 from shoal.storage.catalog.files import UsageFile
@@ -202,7 +202,11 @@ class Catalog:
 
         Raises BadInput for a name above PIN_NAME_BYTES_MAX or a direct pin of what is pinned recursively.
         """
-        pin = self._pins.pin(cid, recursive, name, now)
+        try:
+            pin = self._pins.pin(cid, recursive, name, now)
+        except (StorageFault, StorageFull):
+            self.end_marking()  # should it have been written all the same, a sweep must not have taken what it keeps
+            raise
         if self._marking is not None:
             self._mark_pinned(pin)
         return pin
@@ -241,6 +245,7 @@ class Catalog:
         check_time(now)
         if self.marking is not None:
             raise Unavailable(f"a marking is under way since {self.marking.began}", "end it first")
+        self._pins.settle()
         self._usage.add_marks()
         self._markings += 1
         self._marking, self._sweep = Marking(self._markings, now), None

@@ -20,6 +20,7 @@ from sqlite_utils import Database
 
 from shoal.messages.errors import StorageFault, Unavailable
 from shoal.storage.catalog import schema
+from shoal.storage.disk.commits import Commits
 from shoal.storage.disk.faults import is_damage, translate
 
 Result = TypeVar("Result")
@@ -48,6 +49,7 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db: Database | None = None
+        self._commits = Commits()
 
     @property
     def db(self) -> Database:
@@ -73,14 +75,17 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[None]:
-        """All of the body or nothing.  The write lock is taken at once: nothing fails halfway for want of it."""
+        """All of the body or nothing; what fails at its commit does not happen later either (see ``disk.commits``)."""
         conn = self.conn
-        conn.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        if write:
+            with self._commits.transaction(conn):
+                yield
+            return
+        conn.execute("BEGIN")
         try:
             yield
             conn.execute("COMMIT")
         except BaseException:
-            # SQLite has rolled back already after some errors (a full disk); a second time would mask the first.
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
@@ -101,7 +106,7 @@ class PinFile(SqliteFile):
             if not may_make and not self.path.exists():
                 raise schema.Missing
             with self._told("open the pins"):
-                self._db = schema.connect(self.path, self.kind, may_make=may_make)
+                self._db, self._commits = schema.connect(self.path, self.kind, may_make=may_make), Commits()
         except schema.Missing:
             raise StorageFault(f"the pins {self.path} are missing", PINS_REMEDY) from None
 
@@ -115,6 +120,11 @@ class PinFile(SqliteFile):
         """One durable transaction."""
         with self._told(doing), self._transaction(write=True):
             yield self.conn
+
+    def settle(self) -> None:
+        """Make sure that a change that was refused will not happen after all.  Raises StorageFull or StorageFault."""
+        with self._told("undo a change of pins that failed"):
+            self._commits.settle(self.conn)
 
     def damaged(self, how: str) -> StorageFault:
         """The error for a file that holds something else than was written."""
@@ -220,7 +230,7 @@ class UsageFile(SqliteFile):
         except BaseException:
             db.close()
             raise
-        self._db = db
+        self._db, self._commits = db, Commits()
 
     def _begin_anew(self, fault: Exception, doing: str) -> None:
         """Set the damaged file aside and open an empty one.  Raises what the device says, or for damage that stays."""

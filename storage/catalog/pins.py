@@ -97,6 +97,11 @@ class PinBook:
             self._tell_ledger(conn, old, None)
         return old
 
+    def settle(self) -> None:
+        """Make sure that a pin or unpin that was refused will not happen after all: who relies on what ``list`` says
+        for longer than this process lives has to.  Raises StorageFull or StorageFault."""
+        self._file.settle()
+
     def list(self, after: CID | None, limit: int, kind: PinKind, name: str) -> Sequence[Pin]:
         """Up to ``limit`` pins behind the root ``after``, ordered by multihash and codec; an empty page is the end.
 

@@ -58,7 +58,7 @@ class Appender:
 
         Raises StorageFull or StorageFault; then the index is as it was, and so is, by the next append, the segment.
         """
-        self._settle()
+        self.settle()
         tail = self._tail_in_use()
         try:
             offsets = tail.append([one.frame for one in packed])
@@ -78,8 +78,8 @@ class Appender:
         if sealed:
             self._leave()
 
-    def _settle(self) -> None:
-        """Undo an append whose transaction failed.
+    def settle(self) -> None:
+        """Undo an append whose transaction failed: it would be found again by the next open.
 
         A commit that failed at its sync may yet be played back from the log after a crash.  The records that it
         speaks of must stay where they are until another commit has taken its place: only then are they cut off.

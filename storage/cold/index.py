@@ -23,6 +23,7 @@ from shoal.storage.cold import schema
 from shoal.storage.cold.folder import translated
 from shoal.storage.cold.record import FRAME_BYTES_MAX
 from shoal.storage.disk.batches import stored_cid
+from shoal.storage.disk.commits import Commits
 from shoal.storage.disk.faults import is_damage, translate
 from shoal.storage.disk.schema import table
 
@@ -85,6 +86,7 @@ class Index:
         self.totals = Totals()
         self.damaged = False  # SQLite has met damage in the file: it wants to be made anew
         self._db: Database | None = None
+        self._commits = Commits()
 
     @property
     def db(self) -> Database:
@@ -112,7 +114,7 @@ class Index:
             except BaseException:
                 db.close()
                 raise
-            self._db = db
+            self._db, self._commits = db, Commits()
 
     def close(self) -> None:
         """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
@@ -187,19 +189,23 @@ class Index:
         """
         db = self.db
         with self._translated(doing):
+            self._settle()
             db.conn.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            db.conn.execute("BEGIN IMMEDIATE")
-            writer = Writer(db, self.totals)
-            try:
+            with self._commits.transaction(db.conn):
+                writer = Writer(db, self.totals)
                 yield writer
                 writer.finish()
-                db.conn.execute("COMMIT")
-            except BaseException:
-                # SQLite has rolled back already after some errors (a full disk); a second time would mask the first.
-                if db.conn.in_transaction:
-                    db.conn.execute("ROLLBACK")
-                raise
         self.totals = writer.totals
+
+    def settle(self) -> None:
+        """Make sure that a change that failed will not happen after all (see ``disk.commits``)."""
+        with self._translated("undo a failed write"):
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._commits.in_doubt:
+            self.db.conn.execute("PRAGMA synchronous = FULL")
+            self._commits.settle(self.db.conn)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

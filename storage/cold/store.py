@@ -177,6 +177,7 @@ class ColdStore:
         wanted = distinct(blocks)
         fresh = {multihash: block for multihash, block in wanted.items() if self._index.find(multihash) is None}
         if not fresh:
+            self._index.settle()  # or a delete that failed might yet take what is here
             return
         # Asked only now, so that a store at its quota still takes blocks that it has.
         self._check_quota(sum(map(len, fresh.values())))
@@ -193,6 +194,7 @@ class ColdStore:
         Their room is given back by ``compact``.
         """
         check_count(len(cids), DISK_DELETE_MAX)
+        self._appender.settle()  # or what a put that failed has left would come back
         with self._index.writing("delete blocks", durable=True) as writer:
             return sum(writer.drop(multihash) is not None for multihash in {cid.multihash for cid in cids})
 

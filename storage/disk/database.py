@@ -16,6 +16,7 @@ from sqlite_utils import Database
 
 from shoal.messages.errors import StorageFault, Unavailable
 from shoal.storage.disk import schema
+from shoal.storage.disk.commits import Commits
 from shoal.storage.disk.faults import translate
 
 _SET_TOTALS: Final = "UPDATE totals SET blocks = ?, bytes = ?, dead_bytes = ? WHERE id = 1"
@@ -44,6 +45,7 @@ class StoreFile:
         self.totals = Totals()
         self.next_payload = 1
         self._db: Database | None = None
+        self._commits = Commits()
 
     @property
     def db(self) -> Database:
@@ -69,7 +71,7 @@ class StoreFile:
             except BaseException:
                 db.close()
                 raise
-            self._db = db
+            self._db, self._commits = db, Commits()
 
     def close(self) -> None:
         """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
@@ -88,25 +90,14 @@ class StoreFile:
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[Writer]:
-        """One durable transaction: all of the body or, when it or the commit raises, nothing.
-
-        The write lock is taken at once: a deferred transaction that reads first can fail when it comes to write.
-        """
+        """One durable transaction: all of the body or, when it or the commit raises, nothing (see ``commits``)."""
         db = self.db
-        with self._translated(doing):
-            db.conn.execute("BEGIN IMMEDIATE")
+        with self._translated(doing), self._commits.transaction(db.conn):
             writer = Writer(db, self.totals, self.next_payload)
-            try:
-                yield writer
-                if writer.totals != self.totals:
-                    new = writer.totals
-                    db.conn.execute(_SET_TOTALS, (new.blocks, new.bytes, new.dead_bytes))
-                db.conn.execute("COMMIT")
-            except BaseException:
-                # SQLite has rolled back already after some errors (a full disk); a second time would mask the first.
-                if db.conn.in_transaction:
-                    db.conn.execute("ROLLBACK")
-                raise
+            yield writer
+            if writer.totals != self.totals:
+                new = writer.totals
+                db.conn.execute(_SET_TOTALS, (new.blocks, new.bytes, new.dead_bytes))
         self.totals, self.next_payload = writer.totals, writer.next_payload
 
     @contextmanager
