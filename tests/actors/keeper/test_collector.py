@@ -324,6 +324,18 @@ def test_a_sweep_waits_while_blocks_are_on_their_way() -> None:
         assert one.run() == keeping.GcEnd(1, len(block(1)), 0)
 
 
+def test_a_step_of_a_collection_that_was_given_up_is_not_taken_in_the_next_one() -> None:
+    with bench() as one:
+        one.put(*(block(number) for number in range(20)))
+        one.ctx.advance(1.0)
+        one.start()
+        one.collector.give_up("a test")
+        one.start()
+        end = one.run()  # which makes sure that there is one step at a time
+        assert isinstance(end, keeping.GcEnd)
+        assert end.blocks == 20
+
+
 def test_a_collection_that_was_given_up_does_nothing_more_not_even_in_the_next_one() -> None:
     with bench() as one:
         one.put(block(1))
