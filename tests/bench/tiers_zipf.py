@@ -36,7 +36,7 @@ BUSY: Final = 0.25  # of a window, in which its reads come: what passes without 
 BEFORE: Final = 9  # windows of the first pattern: an hour and a half
 AFTER: Final = 8  # windows of the second: the hour in which heat halves, and a little more
 SETTLE_S: Final = 60.0  # virtual seconds between the last put and the first read
-QUICK: Final = ("--blocks", "3000", "--reads", "6000", "--window", "60")  # fewer, and memory is too small for 32 KiB
+QUICK: Final = ("--blocks", "3000", "--reads", "3000", "--window", "60")  # fewer, and memory is too small for 32 KiB
 
 Window = dict[str, float]
 """Shares of its reads: in memory for ``best``, ``shoal`` and ``LRU``; in shoal's memory or disk tier for ``near``, with

@@ -32,7 +32,7 @@ def check_words(told: Told) -> None:
 @pytest.mark.parametrize("error", ERRORS)
 def test_one_call_fails(forker: Forker, points: Sequence[Point], error: str) -> None:
     told_of = 0
-    chosen = sample(points, 24, 4)
+    chosen = sample(points, 16, 4)
     for point in chosen:
         one = Break(point, f"error={error}")
         with site() as place, telling(one):
@@ -45,14 +45,14 @@ def test_one_call_fails(forker: Forker, points: Sequence[Point], error: str) -> 
             told_of += bool(told.faults)
             place.check(told)
     print(f"{len(chosen)} of {len(points)} calls failed with {error}, {told_of} were told")
-    assert told_of > 5
+    assert told_of > 4
 
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("until", ["+", "+3"])
 def test_calls_that_fail_from_now_on(forker: Forker, calm_points: Sequence[Point], error: str, until: str) -> None:
     """All of a kind, or every third: what had been acknowledged is served on, and is there when the disk is mended."""
-    chosen = sample([point for point in calm_points if point.call in WRITES and point.step >= 0], 14, 5)
+    chosen = sample([point for point in calm_points if point.call in WRITES and point.step >= 0], 8, 5)
     told_of = 0
     for point in chosen:
         one = Break(point, f"error={error}", until)
@@ -63,4 +63,4 @@ def test_calls_that_fail_from_now_on(forker: Forker, calm_points: Sequence[Point
             check_words(told)
             told_of += bool(told.faults)
             place.check(told)
-    assert told_of > 4
+    assert told_of > 2

@@ -36,7 +36,7 @@ def test_the_day_has_all_that_is_to_be_broken(points: Sequence[Point]) -> None:
 
 
 def test_killed_at_a_call(forker: Forker, points: Sequence[Point]) -> None:
-    chosen = sample(points, 40, 1)
+    chosen = sample(points, 32, 1)
     reached: set[int] = set()
     for point in chosen:
         one = Break(point, KILL)
@@ -53,14 +53,14 @@ def test_killed_and_killed_again_while_it_starts(forker: Forker, points: Sequenc
     """The repair that a start makes is cut short too."""
     rng = random.Random(2)
     killed = 0
-    for point in sample(points, 14, 2):
+    for point in sample(points, 8, 2):
         first, again = Break(point, KILL), Break(Point("pwrite64", rng.randrange(1, 40)), KILL)
         with site() as place, telling((first, again)):
             lives = [forker.broken(place.folder, first)]
             lives.append(forker.broken(place.folder, again, at=NEXT_DAY_S))
             killed += lives[-1].status == KILLED
             place.check(*lives)
-    assert killed > 7
+    assert killed > 4
 
 
 def test_killed_some_time_after_a_call_that_failed(forker: Forker, points: Sequence[Point]) -> None:
@@ -68,7 +68,7 @@ def test_killed_some_time_after_a_call_that_failed(forker: Forker, points: Seque
     rng = random.Random(3)
     syncs = [point for point in points if point.call == "fdatasync" and point.step >= 0]
     killed = 0
-    chosen = sample(syncs, 36, 3)
+    chosen = sample(syncs, 26, 3)
     for point in chosen:
         after = rng.randrange(1, 4)  # steps that are still done
         later = [one for one in points if one.call == "pwrite64" and one.step > point.step + after]

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,27 +188,20 @@ def read_points(trace: str) -> list[Point]:
 
 
 def sample(points: Sequence[Point], count: int, seed: int) -> list[Point]:
-    """About ``count`` of the points: some of each kind of call, and some of each step; in the exhaustive mode all."""
+    """``count`` of the points, by turns from every kind of call and from every step; in the exhaustive mode all."""
     if os.environ.get(EVERY_VARIABLE) == "1" or count >= len(points):
         return list(points)
     rng = random.Random(seed)
-    kinds = _grouped((point.call for point in points), points)
-    steps = _grouped((point.step for point in points), points)
+    groups: dict[str | int, list[Point]] = {}
+    for point in rng.sample(points, len(points)):
+        groups.setdefault(point.call, []).append(point)
+        groups.setdefault(point.step, []).append(point)
     chosen: set[Point] = set()
-    for groups in (kinds, steps):
-        share = max(1, count // 2 // len(groups))
-        for group in groups:
-            chosen.update(rng.sample(group, min(share, len(group))))
-    left = [point for point in points if point not in chosen]
-    chosen.update(rng.sample(left, max(0, count - len(chosen))))
+    while len(chosen) < count:
+        for group in rng.sample(list(groups.values()), len(groups)):
+            if group and len(chosen) < count:
+                chosen.add(group.pop())
     return [point for point in points if point in chosen]
-
-
-def _grouped(keys: Iterable[object], points: Sequence[Point]) -> list[list[Point]]:
-    groups: dict[object, list[Point]] = {}
-    for key, point in zip(keys, points, strict=True):
-        groups.setdefault(key, []).append(point)
-    return list(groups.values())
 
 
 # --- what is left ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from shoal.messages import keeping, tiers
 from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.blocks import AvailableBlock
-from shoal.messages.cid import CID, DAG_PB
+from shoal.messages.cid import CID, DAG_PB, IDENTITY
 from shoal.messages.errors import LocalError
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.rows import Use
@@ -118,3 +118,12 @@ def node(number: int, children: Iterable[CID] = (), version: int = 1) -> Block:
     """A dag-pb block."""
     data = dagpb.encode([dagpb.PBLink(cid.raw, "", 1) for cid in children], number.to_bytes(4, "big"))
     return Block(CID.of(data, DAG_PB, version), data)
+
+
+def inline(*children: CID) -> CID:
+    """An identity CID whose bytes are a dag-pb block."""
+    return CID(1, DAG_PB, IDENTITY, dagpb.encode([dagpb.PBLink(cid.raw, "", 1) for cid in children], None))
+
+
+def names(*blocks: Block) -> set[bytes]:
+    return {one.cid.multihash for one in blocks}

@@ -17,23 +17,13 @@ from shoal.actors.keeper.moving import STEP_TIMEOUT_S
 from shoal.messages import keeping, tiers
 from shoal.messages.block import Block
 from shoal.messages.blocks import AvailableBlock
-from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, IDENTITY
+from shoal.messages.cid import CID, DAG_CBOR
 from shoal.messages.errors import NotFound, Unavailable
 from shoal.messages.replies import Failed
 from shoal.storage.catalog.rows import Use
-from shoal.storage.ipld import dagcbor, dagpb
-from shoal.tests.actors.keeper.collector_bench import DAY, Bench, bench, node
+from shoal.storage.ipld import dagcbor
+from shoal.tests.actors.keeper.collector_bench import DAY, Bench, bench, inline, names, node
 from shoal.tests.support.bitswap import MACHINE_EXAMPLES, block
-
-
-def inline(*children: CID) -> CID:
-    """An identity CID whose bytes are a dag-pb block."""
-    return CID(1, DAG_PB, IDENTITY, dagpb.encode([dagpb.PBLink(cid.raw, "", 1) for cid in children], None))
-
-
-def names(*blocks: Block) -> set[bytes]:
-    return {one.cid.multihash for one in blocks}
-
 
 # --- one case each ---------------------------------------------------------------------------------------
 
@@ -219,6 +209,18 @@ def test_a_sweep_waits_while_blocks_are_on_their_way() -> None:
             one.ctx.advance(0.01)
         one.moving = False
         assert one.run() == keeping.GcEnd(1, len(block(1)), 0)
+
+
+def test_a_step_of_a_collection_that_was_given_up_is_not_taken_in_the_next_one() -> None:
+    with bench() as one:
+        one.put(*(block(number) for number in range(20)))
+        one.ctx.advance(1.0)
+        one.start()
+        one.collector.give_up("a test")
+        one.start()
+        end = one.run()  # which makes sure that there is one step at a time
+        assert isinstance(end, keeping.GcEnd)
+        assert end.blocks == 20
 
 
 def test_a_collection_that_was_given_up_does_nothing_more_not_even_in_the_next_one() -> None:

@@ -250,7 +250,7 @@ def test_a_collection_that_finds_too_little_rests_before_the_next() -> None:
     with bench() as one:
         one.ctx.policy = msgspec.structs.replace(POLICY, use_cold_tier=False)
         one.put(*BLOCKS)
-        for made in BLOCKS[1:]:
+        for made in BLOCKS[3:]:
             one.catalog.pin(made.cid, False, "", one.ctx.wall())
         one.changed()
         one.look()
@@ -260,7 +260,7 @@ def test_a_collection_that_finds_too_little_rests_before_the_next() -> None:
         one.levels["disk"] = 950
         for _ in range(3):
             one.look(0.1)
-        assert (one.actor.collected, one.actor.collected_bytes) == (1, 100)
+        assert (one.actor.collected, one.actor.collected_bytes) == (3, 300), "of 400 that were needed"
         for _ in range(3):
             one.look()
             assert one.actor.collector.run is None
