@@ -17,7 +17,6 @@ from shoal.runtime.tiered import TieredCacheManager
 from shoal.tests.support.generated import ROOT
 from shoal.tests.support.kept_node import noise, until
 
-KIB = 1024
 ABSENT = str(CID.of(b"nobody ever puts this"))
 
 

@@ -1,4 +1,4 @@
-"""The keys of TieredCacheManager: defaults, what they change, and what is told of those that cannot be."""
+"""The keys of TieredCacheManager's configuration: defaults, values as the policy has them, and clear faults."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.messages.cid import CID
 from shoal.messages.errors import BadConfig
-from shoal.messages.limits import MIB
+from shoal.messages.limits import KIB, MIB
 from shoal.messages.policy import LEECHER, MASTER, WORKER
 from shoal.runtime.tiered import TieredCacheManager
 from shoal.runtime.tiered_settings import KEYS, TierSettings
-
-KIB = 1024
-ABSENT = str(CID.of(b"nobody ever puts this"))
 
 
 def test_defaults_are_the_seed_documents_sizes() -> None:
