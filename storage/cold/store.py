@@ -303,9 +303,10 @@ class ColdStore:
     def sizes(self, cids: Sequence[CID]) -> Sizes:
         """The size in bytes of each block, or None where absent: from the index, no segment is read.
 
-        At most DISK_SIZES_MAX at a time.
+        At most DISK_SIZES_MAX at a time.  Raises while a delete that failed might yet happen, as the disk tier does.
         """
         check_count(len(cids), DISK_SIZES_MAX)
+        self._index.settle()
         return [len(cid.digest) if cid.hash_code == IDENTITY else self._index.size(cid.multihash) for cid in cids]
 
     def list(self, after: bytes | None, limit: int) -> CIDs:

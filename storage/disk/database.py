@@ -100,6 +100,11 @@ class StoreFile:
                 db.conn.execute(_SET_TOTALS, (new.blocks, new.bytes, new.dead_bytes))
         self.totals, self.next_payload = writer.totals, writer.next_payload
 
+    def settle(self) -> None:
+        """Make sure that a change that was refused will not happen after all (see ``commits``)."""
+        with self._translated("undo a change that failed"):
+            self._commits.settle(self.db.conn)
+
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
         try:

@@ -192,9 +192,11 @@ class DiskStore:
     def sizes(self, cids: Sequence[CID]) -> list[int | None]:
         """The size in bytes of each block, or None where absent: from the index, no block is read.
 
-        At most DISK_SIZES_MAX at a time.
+        At most DISK_SIZES_MAX at a time.  Who is told that a block is here may let go of another copy of it: while a
+        delete that failed might yet happen, this raises StorageFault or StorageFull.
         """
         check_count(len(cids), DISK_SIZES_MAX)
+        self._file.settle()
         return [len(cid.digest) if cid.hash_code == IDENTITY else self._size(cid) for cid in cids]
 
     def stats(self) -> DiskStats:
