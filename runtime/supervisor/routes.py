@@ -82,7 +82,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(blocks.ServeBlocks, "bitswap", "placement", ONLY_PEER, capability="serve_blocks"),
     _route(blocks.BlocksFetched, "bitswap", "placement", notice=True),
     _route(blocks.BlocksAvailable, "placement", "bitswap wantlist", notice=True),
-    _route(blocks.DeleteBlocks, "keeper", "placement", OWN),
+    _route(blocks.DeleteBlocks, "edge keeper", "placement", OWN),
     _route(blocks.RepoStat, EDGE, "placement", OWN),
     # --- tiers
     _route(tiers.TierGet, "placement keeper", "memory disk cold"),
