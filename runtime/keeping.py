@@ -236,7 +236,7 @@ class Keeping:
             if not fault and not here[cid] and not force:
                 fault = "ipld: could not find " + str(cid)
             if not fault:
-                ask_patiently(self._edge, Done, blocks.DeleteBlocks((cid,)))
+                ask_patiently(self._edge, Done, keeping.ForgetBlocks((cid,)))
             yield RemovedBlock(cid, fault)
 
     def _reasons_to_stay(self, cids: Sequence[CID]) -> dict[bytes, str]:

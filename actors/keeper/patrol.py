@@ -78,8 +78,10 @@ class Patrol:
             if not (self.round.scrub and scrub):
                 self._again = scrub or bool(self._again)
             return
-        cut = self.last_scrub if scrub else None
-        self.round = cut if cut is not None and not cut.ended else Round(scrub, self.ctx.wall())
+        cut = self.last_scrub if scrub and self.last_scrub is not None and not self.last_scrub.ended else None
+        self.round = cut or Round(scrub, self.ctx.wall())
+        if cut is not None:
+            self._again = bool(self._again)  # what lies before its place is not listed by it
         if scrub:
             self.last_scrub = self.round
         self._page()

@@ -20,7 +20,8 @@ from shoal.tests.support.tiers_faults import NEXT_DAY_S, look_at, site
 
 pytestmark = pytest.mark.faults
 
-MORNING = 20  # steps, after which both tiers hold something and the logs are not folded in
+# Steps before the first pause behind a collection: both tiers hold something and the logs are not folded in.
+MORNING = next(number for number, step in enumerate(DAY) if step.verb == "collect") + 1
 SOFT = ("usage.sqlite", "scrub.json", "api", "repo.lock")  # what is in these is told or made anew
 Files = dict[str, bytes]
 

@@ -23,6 +23,7 @@ from shoal.messages.block import Block
 from shoal.messages.replies import Failed
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.catalog.rows import Use
+from shoal.storage.catalog.scrubs import ScrubState
 from shoal.tests.actors.keeper.folder import FAST
 from shoal.tests.support.bitswap import block
 from shoal.tests.support.context import FakeContext, Said
@@ -229,3 +230,14 @@ def test_a_scrub_that_is_asked_for_during_a_round_follows_it() -> None:
         one.patrol.start(scrub=True)
         one.run()
         assert one.log.count("TierScrub disk") == 1, "one that runs is not doubled"
+
+
+def test_a_scrub_that_goes_on_scrubs_the_rest_and_is_followed_by_a_listing_of_all() -> None:
+    with bench() as one:
+        one.hold("disk", *BLOCKS)
+        names = sorted(made.cid.multihash for made in BLOCKS)
+        one.patrol.resume(ScrubState(1.0, tier=0, after=names[len(names) // 2 - 1], sound=7))
+        one.round(scrub=True)
+        status = one.patrol.status()
+        assert (status.began, status.sound) == (1.0, 7 + len(names) // 2)
+        assert {one.where(made) for made in BLOCKS} == {"disk"}, "what lies before its place is known too"
