@@ -14,6 +14,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from shoal.actors.keeper.actor import KeeperActor
+from shoal.actors.tiers.cold.actor import ColdTierActor
+from shoal.storage.cold.store import ColdStore
+from shoal.tests.support.tiers import TiersNode
 from shoal.tests.support.tiers_day import DAY
 from shoal.tests.support.tiers_faults import NEXT_DAY_S, Break, Forker, Point, sample, site, telling
 
@@ -21,10 +25,36 @@ pytestmark = pytest.mark.faults
 
 KILL = "signal=KILL"
 KILLED = 9  # of os.waitpid
+BUSY = [
+    number for number, step in enumerate(DAY) if step.verb in ("sleep", "collect")
+]  # when the node moves and deletes
 
 
-def test_the_day_has_all_that_is_to_be_broken(points: Sequence[Point]) -> None:
+def test_the_day_moves_collects_and_compacts() -> None:
     """Else the tests below would show little."""
+    up = down = collected = compacted = 0
+    with site() as place, TiersNode(place.folder) as node:
+        for step in DAY:
+            before = cold_store(node).stats()
+            step.run(node)
+            after = cold_store(node).stats()
+            # Blocks that stay, in less room: they were moved out of a segment that was mostly dead.
+            compacted += after.blocks == before.blocks > 0 and after.stored_bytes < before.stored_bytes
+            keeper = node.actor("keeper")
+            assert isinstance(keeper, KeeperActor)
+            up, down = max(up, keeper.moved_up), max(down, keeper.moved_down)
+            collected = max(collected, keeper.collected)
+    print(f"{up} blocks up, {down} down, {collected} collected, {compacted} compactions of what is alive")
+    assert min(up, down, collected, compacted) > 0
+
+
+def cold_store(node: TiersNode) -> ColdStore:
+    actor = node.actor("cold")
+    assert isinstance(actor, ColdTierActor)
+    return actor.cold
+
+
+def test_the_day_has_all_calls_that_are_to_be_broken(points: Sequence[Point]) -> None:
     counts = Counter(point.call for point in points)
     print(len(points), dict(counts))
     assert counts["pwrite64"] > 100
@@ -36,7 +66,8 @@ def test_the_day_has_all_that_is_to_be_broken(points: Sequence[Point]) -> None:
 
 
 def test_killed_at_a_call(forker: Forker, points: Sequence[Point]) -> None:
-    chosen = sample(points, 32, 1)
+    busy = [point for point in points if point.step in BUSY]
+    chosen = list(dict.fromkeys([*sample(points, 20, 1), *sample(busy, 24, 1)]))
     reached: set[int] = set()
     for point in chosen:
         one = Break(point, KILL)

@@ -54,6 +54,26 @@ def test_what_is_being_added_stays_when_its_pin_comes_during_the_sweep() -> None
             assert set(gone) <= {GARBAGE.cid.multihash}
 
 
+def test_what_is_held_from_the_middle_of_a_sweep_on_is_not_touched_by_it() -> None:
+    """Whoever holds looks at what is there by then, and may rely on it."""
+    kept_whole = 0
+    for steps in range(24):
+        with node(ROOMY, steps) as one:
+            one.put(*DAG, GARBAGE)
+            one.world.run_for(10.0)
+            replies = one.open(keeping.CollectGarbage())
+            until_sweeping(one)
+            one.world.run_for(0.001 * steps / 4)
+            held = one.ask(keeping.Hold((ROOT.cid,)))
+            assert isinstance(held, keeping.Held)
+            here = {cid.multihash for cid, size in one.has(*(made.cid for made in DAG)).items() if size >= 0}
+            collected(replies)
+            assert here == {name for name in BELOW if one.where(name)}
+            kept_whole += here == BELOW
+            one.ask(keeping.Release(held.hold))
+    assert kept_whole, "no hold came in time"
+
+
 def without_telling(one: TierNode) -> None:
     """Placement ends before the keeper has heard of what it was given last."""
     one.crash_in("placement", 0)
