@@ -21,9 +21,18 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accept_inbound: bool = True  # take connections that others dial
     serve_blocks: bool = True  # answer the wants of peers with blocks
     serve_users: bool = True  # hand streams to users' own protocol handlers
+    serve_dht: bool = True  # answer queries and keep records for others, once others can reach this node
+    announce_content: bool = True  # tell others what this node has
+    advertise_filters: bool = True  # tell peers of the swarm in Bloom filters what this node holds
     # what the node does for its user
     fetch_blocks: bool = True  # ask peers for blocks
     accept_blocks: bool = True  # take blocks that the user adds
+    # where it looks for peers and providers; each is an actor, which rests while its value here is off
+    find_by_mdns: bool = True
+    find_by_dht: bool = True
+    find_by_pubsub: bool = True
+    find_by_delegated: bool = True
+    walk_randomly: bool = True  # refresh the DHT's buckets
     # connections: prune from high down to low, never the protected, never the young
     connections_low: int = 96
     connections_high: int = 192
@@ -64,6 +73,9 @@ LEECHER: Final = Policy(
     role="leecher",
     accept_inbound=False,
     serve_blocks=False,
+    serve_dht=False,
+    announce_content=False,
+    advertise_filters=False,
     connections_low=8,
     connections_high=24,
     connections_max=32,

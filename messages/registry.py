@@ -3,7 +3,22 @@
 from types import ModuleType
 from typing import Final
 
-from shoal.messages import blocks, discovery, exchange, keeping, lifecycle, replies, tiers, transport, wants
+from shoal.messages import (
+    adverts,
+    announcing,
+    blocks,
+    dht,
+    discovery,
+    exchange,
+    keeping,
+    lifecycle,
+    pubsub,
+    replies,
+    routing,
+    tiers,
+    transport,
+    wants,
+)
 from shoal.messages.base import Control, Message, Reply, prepared
 
 MODULES: Final[tuple[ModuleType, ...]] = (
@@ -16,6 +31,11 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     exchange,
     transport,
     discovery,
+    routing,
+    dht,
+    pubsub,
+    announcing,
+    adverts,
 )
 
 
@@ -33,4 +53,14 @@ def _collect() -> dict[str, type[Message]]:
 KINDS: Final[dict[str, type[Message]]] = _collect()
 
 # Replies after which more may follow for the same request; any other reply ends it.
-PARTIAL_REPLIES: Final[frozenset[str]] = frozenset({blocks.BlocksFound.__name__, keeping.GcRemoved.__name__})
+PARTIAL_REPLIES: Final[frozenset[str]] = frozenset(
+    kind.__name__
+    for kind in (
+        blocks.BlocksFound,
+        keeping.GcRemoved,
+        routing.ProvidersFound,
+        routing.SourceFound,
+        dht.ProvideProgress,
+        pubsub.TopicMessage,
+    )
+)

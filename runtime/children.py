@@ -23,6 +23,7 @@ from shoal.actors.tiers.durable import UNBOUNDED
 from shoal.actors.tiers.memory.actor import MemoryTierActor
 from shoal.actors.wantlist.actor import WantlistActor
 from shoal.messages.policy import Policy
+from shoal.runtime.finding import Finding, finding_specs
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.cold.record import LEVEL_DEFAULT
@@ -85,12 +86,18 @@ def storage_specs(shelves: Shelves, policy: Policy) -> list[ChildSpec]:
     ]
 
 
-def child_specs(shelves: Shelves, policy: Policy, transport: ChildSpec, peers: KeptPeers) -> list[ChildSpec]:
-    """Every actor of a node.  ``peers`` are those to stay connected to: peer id and multiaddrs."""
+def child_specs(
+    shelves: Shelves, policy: Policy, transport: ChildSpec, peers: KeptPeers, finding: Finding | None = None
+) -> list[ChildSpec]:
+    """Every actor of a node.  ``peers`` are those to stay connected to: peer id and multiaddrs.
+
+    ``finding``: the ways by which the node finds others; None: those alone.
+    """
     return [
         *storage_specs(shelves, policy),
         ChildSpec("wantlist", WantlistActor),
         transport,
+        *finding_specs(finding),
         ChildSpec("bitswap", BitswapActor),
         ChildSpec("bootstrap", lambda ctx: BootstrapActor(ctx, peers)),
     ]

@@ -24,7 +24,7 @@ from shoal.messages.limits import MIB
 from shoal.messages.policy import POLICIES, Policy
 from shoal.runtime import settings
 from shoal.runtime.network.config import Wire
-from shoal.runtime.settings import SETTINGS, Given, Timeouts
+from shoal.runtime.settings import SETTINGS, SOURCES, Given, Timeouts
 
 FILE_NAME: Final = "config.toml"  # in the repo, unless another file is named
 FILE_BYTES_MAX: Final = 1024 * 1024  # a configuration is some hundred lines
@@ -46,6 +46,10 @@ class Config(msgspec.Struct, frozen=True):
     api_hosts: tuple[str, ...] = ()  # further names for an API on loopback
     offline: bool = False
     peers: tuple[str, ...] = ()  # to stay connected to; each ends in /p2p/ID
+    sources: tuple[str, ...] = SOURCES  # ways to find peers and providers
+    bootstrap: tuple[str, ...] = ("default",)  # who is dialled to get into the network; "default": IPFS's public ones
+    delegated: tuple[str, ...] = ()  # URLs of HTTP routing servers, /routing/v1
+    gateways: tuple[str, ...] = ()  # URLs of trustless gateways that blocks may be fetched from
     wire: Wire = "shoal"  # whose Noise sessions and yamux: shoal's own, or py-libp2p's ("stock")
     cold_url: str = ""  # of an object store for the cold tier's segments, such as s3://bucket/prefix
     cold_segment_bytes: int = 64 * MIB  # of one segment of the cold tier

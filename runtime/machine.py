@@ -156,6 +156,7 @@ class Machine:
         self.metrics = NodeMetrics()
         self.recorder = FlightRecorder(recorder_entries)
         self.router = Router(policy, clock, self.recorder, self.metrics, self._log, strict=strict)
+        self.router.members = frozenset(spec.name for spec in specs)
         self.edge = Edge(self.router, clock, self._runner.signal)
         seed = secrets.token_hex(16) if rng_seed is None else str(rng_seed)
         self._signal = self._runner.signal()

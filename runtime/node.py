@@ -21,10 +21,12 @@ from shoal.runtime import naming
 from shoal.runtime.api import NodeApi
 from shoal.runtime.children import CRASH_FOLDER, KeptPeers, Shelves, child_specs
 from shoal.runtime.config import Config
+from shoal.runtime.finding import Finding, bootstrappers
 from shoal.runtime.http.server import HttpServer
 from shoal.runtime.machine import Machine
 from shoal.runtime.network.config import AGENT, NetworkConfig
 from shoal.runtime.network.identity import Identity, load_or_create
+from shoal.runtime.network.keys import Libp2pKeys
 from shoal.runtime.network.listening import settled
 from shoal.runtime.network.network import Libp2pNetwork
 from shoal.runtime.network.userland import UserProtocolTable
@@ -78,7 +80,8 @@ class Node:
         assert self._repo is not None
         identity = load_or_create(self._repo.identity_path)
         policy = self._policy_for(config.role)
-        specs = child_specs(self._shelves(), policy, self._transport_spec(identity), self._kept())
+        finding = self._finding(identity, self._repo.path)
+        specs = child_specs(self._shelves(), policy, self._transport_spec(identity), self._kept(), finding)
         self._machine = Machine(
             specs,
             policy,
@@ -148,6 +151,15 @@ class Node:
             peer, addr = naming.peer_address(text)
             found[peer] = (*found.get(peer, ()), *((addr,) if addr else ()))
         return tuple(found.items())
+
+    def _finding(self, identity: Identity, folder: Path) -> Finding | None:
+        """The ways by which this node finds others; None when it is to find nobody."""
+        config = self.config
+        if config.offline:
+            return None
+        bootstrap = bootstrappers(config.bootstrap) if "bootstrap" in config.sources else ()
+        keys = Libp2pKeys(identity.key)
+        return Finding(folder, keys, frozenset(config.sources), bootstrap, config.delegated, config.gateways)
 
     # --- while it runs -----------------------------------------------------------------------------
 

@@ -107,6 +107,7 @@ class Router:
         self._log = log
         self._strict = strict
         self._ports: dict[str, Port] = {}  # replaced whole, never changed
+        self.members: frozenset[str] | None = None  # actors that this node has; None: every one in ROUTES
         self._bind_lock = threading.Lock()
         self._ids = itertools.count(1)
         self.next_id = self._ids.__next__
@@ -210,6 +211,8 @@ class Router:
             if lane in (Lane.NOTICE, Lane.CONTROL):
                 self._log.warning("%s from %s was lost: %s has a full mailbox", kind, envelope.sender, receiver)
             answer: Message = Overloaded(kind, receiver)
+        elif self.members is not None and receiver not in self.members:
+            answer = Failed(kind, "Unavailable", f"this node has no {receiver}")
         else:
             self._dead(envelope, envelope.sent_at, "no such actor is running")
             answer = Failed(kind, "Unavailable", f"{receiver} is not running")

@@ -25,6 +25,8 @@ from shoal.runtime.network.config import Wire
 TABLES: Final = ("policy", "timeouts")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
+SOURCES: Final = ("bootstrap", "mdns", "dht", "pubsub", "delegated", "filters")  # ways to find peers and providers
+NO_SOURCES: Final = "none"
 LIST_MAX: Final = 256  # entries of a list: nobody types more
 BYTES_MAX: Final = 2**50  # a quota of one PiB
 COUNT_MAX: Final = 2**31 - 1
@@ -158,6 +160,23 @@ def _peer_addr(value: str) -> str:
     return value
 
 
+def _sources(value: Any) -> tuple[str, ...]:
+    chosen = _list_of(_one_of(*SOURCES, NO_SOURCES))(value)
+    if NO_SOURCES in chosen and len(chosen) > 1:
+        raise ValueError(f"{NO_SOURCES} goes with no other")
+    return () if NO_SOURCES in chosen else chosen
+
+
+def _bootstrapper(value: str) -> str:
+    return value if value == "default" else _peer_addr(value)
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
+        raise ValueError(f"{value!r} is not a URL such as https://example.org")
+    return value.rstrip("/")
+
+
 def _origin(value: str) -> str:
     if value != "*" and not re.fullmatch(r"https?://[^/\s]+", value):
         raise ValueError(f"{value!r} is not an origin such as https://example.org")
@@ -247,6 +266,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "api_hosts": Setting(_list_of(_host_name)),
     "offline": Setting(_flag),
     "peers": Setting(_list_of(_peer_addr)),
+    "sources": Setting(_sources),
+    "bootstrap": Setting(_list_of(_bootstrapper)),
+    "delegated": Setting(_list_of(_url)),
+    "gateways": Setting(_list_of(_url)),
     "wire": Setting(_one_of(*get_args(Wire))),
     "cold_url": Setting(_text),
     "cold_segment_bytes": Setting(_size),

@@ -88,6 +88,8 @@ def make_node(config: Config) -> RunningNode:
 @click.option("--config", metavar="FILE", help="Configuration file.  [default: config.toml in the repo]")
 @click.option("--offline", is_flag=True, default=None, help="Neither listen nor dial.")
 @click.option("--peer", "peers", metavar="MULTIADDR", multiple=True, help="Stay connected to it.  May be repeated.")
+@click.option("--sources", metavar="NAMES", help="Ways to find peers, by commas, or none.  [default: all]")
+@click.option("--bootstrap", metavar="MULTIADDR", multiple=True, help="Enter the network here.  [default: IPFS's own]")
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON: id, addrs, api.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]")
 @click.option("--log-format", metavar="FORMAT", help="text or json.  [default: text]")

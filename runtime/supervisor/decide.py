@@ -24,6 +24,7 @@ CAPABILITY_TEXTS: Final[dict[str, str]] = {
     "serve_users": "hand streams to users' protocol handlers",
     "fetch_blocks": "fetch blocks from peers",
     "accept_blocks": "accept new blocks",
+    "announce_content": "announce what it has",
 }
 
 

@@ -15,7 +15,21 @@ from typing import Final
 
 import msgspec
 
-from shoal.messages import blocks, discovery, exchange, keeping, lifecycle, tiers, transport, wants
+from shoal.messages import (
+    adverts,
+    announcing,
+    blocks,
+    dht,
+    discovery,
+    exchange,
+    keeping,
+    lifecycle,
+    pubsub,
+    routing,
+    tiers,
+    transport,
+    wants,
+)
 from shoal.messages.base import Control, Message
 from shoal.messages.envelope import LOCAL, USER
 
@@ -30,7 +44,10 @@ ONLY_PEER: Final = frozenset({PEER})
 INNER: Final = frozenset({LOCAL})
 
 # Every actor that a node may run besides the supervisor, in the order of their start.
-ACTORS: Final = ("memory", "disk", "cold", "transport", "bootstrap", "wantlist", "bitswap", "placement", "keeper")
+ACTORS: Final = (
+    "memory", "disk", "cold", "transport", "bootstrap", "mdns", "dht", "pubsub", "walk", "delegated", "gateways",
+    "routing", "adverts", "announce", "wantlist", "bitswap", "placement", "keeper",
+)  # fmt: skip
 
 
 class OnNo(enum.Enum):
@@ -72,6 +89,10 @@ def _route(
 
 
 _ALL: Final = " ".join(ACTORS)
+_SPEAKERS: Final = "bitswap dht pubsub adverts"  # who speaks a protocol of their own over framed streams
+_WATCHERS: Final = f"{_SPEAKERS} bootstrap routing"  # who must know which peers are connected
+_DIALLERS: Final = "edge bootstrap bitswap mdns dht pubsub routing"
+_SEARCHED: Final = "dht pubsub delegated"  # the sources that routing asks
 
 ROUTES: Final[tuple[Route, ...]] = (
     # --- blocks
@@ -80,8 +101,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(blocks.PutBlocks, EDGE, "placement", OWN, capability="accept_blocks"),
     _route(blocks.HasBlocks, "edge bitswap", "placement"),
     _route(blocks.ServeBlocks, "bitswap", "placement", ONLY_PEER, capability="serve_blocks"),
-    _route(blocks.BlocksFetched, "bitswap", "placement", notice=True),
-    _route(blocks.BlocksAvailable, "placement", "bitswap wantlist", notice=True),
+    _route(blocks.BlocksFetched, "bitswap gateways", "placement", notice=True),
+    _route(blocks.BlocksAvailable, "placement", "bitswap wantlist gateways adverts", notice=True),
     _route(blocks.DeleteBlocks, "edge keeper", "placement", OWN),
     _route(blocks.RepoStat, EDGE, "placement", OWN),
     # --- tiers
@@ -91,7 +112,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(tiers.TierDelete, "placement", "memory disk cold", OWN),
     _route(tiers.TierEvict, "placement", "memory", notice=True),
     _route(tiers.TierStatus, "placement keeper", "memory disk cold", OWN),
-    _route(tiers.TierList, "keeper", "disk cold", OWN),
+    _route(tiers.TierList, "keeper announce adverts", "disk cold", OWN),
     _route(tiers.TierScrub, "keeper", "disk cold", OWN),
     # --- keeping
     _route(keeping.BlocksUsed, "placement", "keeper"),
@@ -108,7 +129,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(keeping.Release, EDGE, "keeper", OWN),
     _route(keeping.AddPin, EDGE, "keeper", OWN),
     _route(keeping.RemovePin, EDGE, "keeper", OWN),
-    _route(keeping.ListPins, EDGE, "keeper", OWN),
+    _route(keeping.ListPins, "edge announce", "keeper", OWN),
     _route(keeping.FindPins, EDGE, "keeper", OWN),
     _route(keeping.CollectGarbage, EDGE, "keeper", OWN),
     _route(keeping.Scrub, EDGE, "keeper", OWN),
@@ -119,37 +140,71 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(wants.Want, "placement", "wantlist", OWN, capability="fetch_blocks"),
     _route(wants.CancelWants, "placement", "wantlist", notice=True),
     _route(wants.WantsFailed, "wantlist", "placement", notice=True),
-    _route(wants.SeekBlocks, "wantlist", "bitswap", notice=True),
-    _route(wants.StopSeeking, "wantlist", "bitswap", notice=True),
-    _route(wants.SeekProgress, "bitswap", "wantlist", notice=True),
+    _route(wants.SeekBlocks, "wantlist", "bitswap gateways", notice=True),
+    _route(wants.StopSeeking, "wantlist", "bitswap gateways", notice=True),
+    _route(wants.SeekProgress, "bitswap gateways", "wantlist", notice=True),
     _route(wants.PeerDemand, "bitswap", "wantlist", notice=True),
     _route(wants.PeerDemandGone, "bitswap", "wantlist", notice=True),
     _route(wants.ListWants, EDGE, "wantlist", OWN),
     # --- exchange
     _route(exchange.BitswapStat, EDGE, "bitswap", OWN),
     # --- transport
-    _route(transport.Dial, "edge bootstrap bitswap", "transport"),
+    _route(transport.Dial, _DIALLERS, "transport"),
     _route(transport.Hangup, EDGE, "transport", OWN),
-    _route(transport.Protect, "edge bootstrap bitswap", "transport", notice=True),
-    _route(transport.PeerConnected, "transport", "bitswap bootstrap", notice=True),
-    _route(transport.PeerDisconnected, "transport", "bitswap bootstrap", notice=True),
-    _route(transport.PeerIdentified, "transport", "bitswap bootstrap", notice=True),
-    _route(transport.ServeProtocol, "bitswap", "transport"),
-    _route(transport.OpenStream, "bitswap", "transport"),
-    _route(transport.SendFrame, "bitswap", "transport", notice=True),
-    _route(transport.FrameSent, "transport", "bitswap", notice=True),
-    _route(transport.FrameReceived, "transport", "bitswap", notice=True),
-    _route(transport.FrameTaken, "bitswap", "transport", notice=True),
-    _route(transport.StreamClosed, "transport", "bitswap", notice=True),
-    _route(transport.CloseStream, "bitswap", "transport", notice=True),
-    _route(transport.RemoteFault, "bitswap", "transport", notice=True),
+    _route(transport.Protect, _DIALLERS, "transport", notice=True),
+    _route(transport.PeerConnected, "transport", _WATCHERS, notice=True),
+    _route(transport.PeerDisconnected, "transport", _WATCHERS, notice=True),
+    _route(transport.PeerIdentified, "transport", _WATCHERS, notice=True),
+    _route(transport.ServeProtocol, _SPEAKERS, "transport"),
+    _route(transport.OpenStream, _SPEAKERS, "transport"),
+    _route(transport.SendFrame, _SPEAKERS, "transport", notice=True),
+    _route(transport.FrameSent, "transport", _SPEAKERS, notice=True),
+    _route(transport.FrameReceived, "transport", _SPEAKERS, notice=True),
+    _route(transport.FrameTaken, _SPEAKERS, "transport", notice=True),
+    _route(transport.StreamClosed, "transport", _SPEAKERS, notice=True),
+    _route(transport.CloseStream, _SPEAKERS, "transport", notice=True),
+    _route(transport.RemoteFault, _SPEAKERS, "transport", notice=True),
     _route(transport.Ping, EDGE, "transport", OWN),
-    _route(transport.WhoAmI, EDGE, "transport", OWN),
+    _route(transport.WhoAmI, f"edge mdns announce routing {_SPEAKERS}", "transport"),
     _route(transport.ListPeers, EDGE, "transport", OWN),
     # --- discovery
     _route(discovery.KeepPeer, EDGE, "bootstrap", OWN),
     _route(discovery.ReleasePeer, EDGE, "bootstrap", OWN),
     _route(discovery.ListKept, EDGE, "bootstrap", OWN),
+    # --- routing and the peer book
+    _route(routing.FindProviders, "edge bitswap", "routing"),
+    _route(routing.StopSearch, "edge bitswap", "routing", notice=True),
+    _route(routing.FindPeer, "edge bitswap bootstrap", "routing"),
+    _route(routing.SearchSource, "routing", _SEARCHED),
+    _route(routing.SearchPeer, "routing", _SEARCHED),
+    _route(routing.StopSource, "routing", _SEARCHED, notice=True),
+    _route(routing.PeersSeen, "bootstrap mdns dht pubsub delegated adverts", "routing", notice=True),
+    _route(routing.PeerOutcome, "bitswap", "routing", notice=True),
+    _route(routing.ListBook, EDGE, "routing", OWN),
+    _route(routing.RoutingStat, EDGE, "routing", OWN),
+    # --- the DHT
+    _route(dht.ProvideCids, "edge announce", "dht", OWN, capability="announce_content"),
+    _route(dht.ClosestPeers, "edge walk", "dht", OWN),
+    _route(dht.GetValue, EDGE, "dht", OWN),
+    _route(dht.PutValue, EDGE, "dht", OWN),
+    _route(dht.DhtStat, EDGE, "dht", OWN),
+    _route(dht.WalkTargets, "walk", "dht", OWN),
+    # --- pubsub
+    _route(pubsub.Subscribe, EDGE, "pubsub", OWN),
+    _route(pubsub.Unsubscribe, EDGE, "pubsub", OWN),
+    _route(pubsub.Publish, EDGE, "pubsub", OWN),
+    _route(pubsub.ListTopics, EDGE, "pubsub", OWN),
+    _route(pubsub.TopicPeers, EDGE, "pubsub", OWN),
+    _route(pubsub.PubsubStat, EDGE, "pubsub", OWN),
+    _route(pubsub.AnnounceByPubsub, "announce routing", "pubsub", capability="announce_content"),
+    # --- announcing what this node has
+    _route(announcing.AnnounceContent, EDGE, "announce", OWN, capability="announce_content"),
+    _route(announcing.WithdrawContent, EDGE, "announce", OWN),
+    _route(announcing.RootAdded, EDGE, "announce", OWN, notice=True),
+    _route(announcing.AskBacklog, EDGE, "announce", OWN),
+    # --- Bloom adverts
+    _route(adverts.PeerFilter, "adverts", "bitswap", notice=True),
+    _route(adverts.AdvertStat, EDGE, "adverts", OWN),
     # --- lifecycle and policy: the control lane, never on a peer's behalf
     _route(lifecycle.ActorReady, HOST, SUPERVISOR, INNER, notice=True),
     _route(lifecycle.ActorDown, HOST, SUPERVISOR, INNER, notice=True),

@@ -58,12 +58,17 @@ class Shoal:
         *,
         listen: Sequence[str] = (TCP,),
         role: str | None = None,
+        sources: str = "none",
         extra: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         timeout_s: float = START_TIMEOUT_S,
     ) -> Self:
-        """Start a node on ``repo``, made if it is new.  ``extra``: more flags; ``env``: ``SHOAL_*`` variables."""
+        """Start a node on ``repo``, made if it is new.
+
+        ``sources``: ways to find peers; ``extra``: more flags; ``env``: ``SHOAL_*`` variables.
+        """
         argv: list[str | Path] = [ROOT / "bin" / "run-node", "--repo", repo, "--api", "127.0.0.1:0", "--json"]
+        argv += ["--sources", sources]
         for addr in listen:
             argv += ["--listen", addr]
         if role is not None:
