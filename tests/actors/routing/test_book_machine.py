@@ -172,7 +172,7 @@ def told(row: Row, now: float) -> tuple[object, ...]:
         for where, entry in row.addrs.items()
         if entry.expires > now
     }
-    return (row.step, row.owner, names(row.sources), row.blocks, row.failures, row.kind, list(live.items()))
+    return (row.step, row.owner, names(row.sources), row.blocks, row.failures, row.kind, live)
 
 
 TestBook = BookMachine.TestCase
