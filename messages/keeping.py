@@ -23,7 +23,7 @@ class BlockUse(Reply, frozen=True):
 class BlocksUsed(Message, frozen=True):
     """What was put and read lately.  -> ``Done`` once the keeper knows; until then placement deletes none of them.
 
-    Empty: some uses were lost, so what is being collected may be in use, and the collection begins anew.
+    Empty: some uses were lost, so that what is being collected may be in use: a collection under way is given up.
     """
 
     uses: tuple[BlockUse, ...]
