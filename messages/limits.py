@@ -328,7 +328,7 @@ DHT_CLOSER_MAX: Final = Limit(20, "peers", "taken of one answer: k, what an hone
 DHT_CLOSER_REFUSED: Final = Limit(64, "peers", "nearer ones in one answer; more is no honest answer", "input 61")
 DHT_PROVIDERS_TAKEN: Final = Limit(256, "peers", "providers taken of one answer", "nothing unbounded")
 DHT_ADDRS_PER_PEER: Final = Limit(16, "addresses", "of one peer read, kept and told: 20 peers in 20 KiB", "measured")
-DHT_ADDR_BYTES_MAX: Final = Limit(512, "bytes", "of one address; WebTransport with two hashes takes 130", "multiaddr")
+DHT_ADDR_BYTES_MAX: Final = Limit(256, "bytes", "of one address; WebTransport with two hashes takes 130", "multiaddr")
 DHT_PROVIDER_KEY_MAX: Final = Limit(80, "bytes", "of a multihash that is provided", "go-libp2p-kad-dht")
 DHT_VALUE_KEY_MAX: Final = Limit(256, "bytes", "of a value's key; /ipns/ and a peer id take 40", "nothing unbounded")
 DHT_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of a value; an IPNS record has 10 KiB at most", "IPNS spec")
@@ -349,7 +349,9 @@ DHT_ANSWERS_BYTES_PEER: Final = Limit(
 DHT_ANSWERS_BYTES_ALL: Final = Limit(16 * MIB, "bytes", "of answers that all peers have not taken", "memory")
 DHT_SERVED_RATE: Final = Limit(50, "requests a second", "answered to one peer, 0.3 ms each", "measured")
 DHT_SERVED_BURST: Final = Limit(500, "requests", "that one peer may send at once", "go provides 1,000 keys in bursts")
-DHT_PROVIDER_KEYS_MAX: Final = Limit(65536, "keys", "with providers, kept in memory; oldest out", "about 40 MB")
+DHT_PROVIDER_RECORDS_MAX: Final = Limit(
+    65536, "records", "of providers kept in memory, about 500 bytes each; keys not told of longest go", "memory"
+)
 DHT_PROVIDERS_PER_KEY: Final = Limit(64, "peers", "kept as providers of one key; oldest out", "as many as are told")
 DHT_RECORDS_PER_PEER: Final = Limit(8192, "keys", "that one peer provides here; more are refused", "input 67")
 DHT_VALUES_MAX: Final = Limit(4096, "values", "kept in memory, 10 KiB each at most; oldest out", "IPNS spec")

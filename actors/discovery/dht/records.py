@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from shoal.messages.limits import (
-    DHT_PROVIDER_KEYS_MAX,
+    DHT_PROVIDER_RECORDS_MAX,
     DHT_PROVIDERS_PER_KEY,
     DHT_RECORDS_PER_PEER,
     DHT_VALUES_MAX,
@@ -83,7 +83,7 @@ class MemoryRecords:
         self._providers.move_to_end(key)
         if len(rows) > DHT_PROVIDERS_PER_KEY.value:
             self._count(rows.popitem(last=False)[0], -1)
-        if len(self._providers) > DHT_PROVIDER_KEYS_MAX.value:
+        while self._total > DHT_PROVIDER_RECORDS_MAX.value:
             self._drop(next(iter(self._providers)))
         return True
 
