@@ -360,3 +360,30 @@ DHT_PROBES_MAX: Final = Limit(256, "peers", "connected servers that wait to be t
 DHT_FAILED_KEPT: Final = Limit(4096, "peers", "remembered for a while as not answering", "nothing unbounded")
 DHT_VALUES_GATHERED: Final = Limit(64, "values", "gathered by one search for a value", "64 KiB each")
 DHT_PROVIDE_WAITING: Final = Limit(1048576, "CIDs", "that wait to be provided", "as many as can be pinned")
+# --- routing and the peer book (actors.routing, storage.peerbook) --------------------------------
+BOOK_PEERS_MAX: Final = Limit(10_000, "peers", "of the book that are not connected, about 1 KiB each", "CVE-2023-40583")
+BOOK_SHARE_MAX: Final = Limit(
+    2_000, "peers", "of the book that one source has claimed and nobody has met", "hostile announcements"
+)
+BOOK_MET_MAX: Final = Limit(2_000, "peers", "of the book that dialled us and were never of use", "made-up peer ids")
+BOOK_TELLER_MAX: Final = Limit(128, "peers", "of the book, unmet, that one peer has told of", "hostile announcements")
+BOOK_GROUP_MAX: Final = Limit(
+    64, "addresses", "of one public IPv4 /24 or IPv6 /48 that are only claimed", "limits list, input 62"
+)
+BOOK_ADDRS_PER_SOURCE: Final = Limit(16, "addresses", "of one peer by the word of one source", "nobody has more")
+BOOK_ADDR_CHARS_MAX: Final = Limit(256, "characters", "of one address; a relayed one with two ids has 180", "measured")
+BOOK_SEEN_MAX: Final = Limit(256, "peers", "taken of one message, which then lasts some milliseconds", "measured")
+BOOK_TTL_S_MAX: Final = Limit(172_800, "seconds", "that a claim is believed, whatever it says", "kad-dht spec, 48 h")
+BOOK_BATCH_MAX: Final = Limit(512, "peers", "written at once; that takes some milliseconds", "measured")
+BOOK_LISTED_MAX: Final = Limit(1_000, "peers", "in one listing of the book", "an answer must end")
+SEARCHES_MAX: Final = Limit(1_024, "searches", "for providers at one time; more are told Overloaded", "requests open")
+SEARCH_ASKERS_MAX: Final = Limit(4_096, "askers", "that wait for searches", "requests open")
+SEARCH_PROVIDERS_MAX: Final = Limit(512, "providers", "of one CID, over all sources; more are not told", "eclipse")
+SEARCH_S_MAX: Final = Limit(120, "seconds", "that a search lasts, whatever its asker's deadline", "nothing unbounded")
+PROVIDER_ADDRS_MAX: Final = Limit(16, "addresses", "told of one provider, those that we can dial first", "message size")
+PROVIDERS_KEPT_MAX: Final = Limit(1_024, "CIDs", "whose last providers are remembered, ten each", "memory")
+NOBODY_KEPT_MAX: Final = Limit(4_096, "CIDs", "that nobody had a moment ago", "boxo #836: wantlists of what nobody has")
+PEER_SEARCHES_MAX: Final = Limit(256, "peers", "whose addresses are being searched for at one time", "requests open")
+FIND_SEARCHES_MAX: Final = Limit(64, "searches", "of all sessions for providers, at one time", "boxo: 4 finders")
+FOUND_PEERS_MAX: Final = Limit(64, "peers", "found for one session and kept in mind", "boxo: 10 a search")
+FOUND_DIALS_MAX: Final = Limit(16, "dials", "of found providers at one time, all sessions", "boxo: 8 connects")

@@ -12,8 +12,11 @@ from typing import Final
 
 from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
+from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime.supervisor.specs import ChildSpec
+from shoal.storage.peerbook.store import PeerStore
 
+PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
@@ -51,4 +54,8 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- the DHTs, public and LAN
     if "dht" in finding.sources:
         specs.append(ChildSpec("dht", DhtActor))
+    # --- routing and the peer book: after the sources, which it asks
+    asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
+    book = finding.folder / PEER_BOOK
+    specs.append(ChildSpec("routing", lambda ctx: RoutingActor(ctx, finding.keys.peer_id, asked, PeerStore(book))))
     return specs

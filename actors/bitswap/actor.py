@@ -151,6 +151,7 @@ class BitswapActor(Actor):
                 self._peer_gone(peer)
             self.fetching.held.clear()
             self.fetching.protected.clear()
+            self.fetching.hunting.transport_lost()
             self._serve_protocols()
         elif message.name == "placement":
             self.fetching.store_lost()
@@ -158,6 +159,8 @@ class BitswapActor(Actor):
         elif message.name == "wantlist":
             self.fetching.forget_all()
             self.serving.ledger.retell()
+        elif message.name == "routing":
+            self.fetching.hunting.routing_back()
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:
