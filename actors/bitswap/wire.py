@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from shoal.actors.bitswap.protobuf import Part, bool_field, bytes_field, fields, int32, int32_field
+from shoal.messages.protobuf import Part, bool_field, bytes_field, fields, int32, int32_field
 from shoal.messages import varint
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, RAW, SHA2_256, V0_PREFIX, digest_of

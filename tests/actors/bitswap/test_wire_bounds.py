@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shoal.actors.bitswap import wire
-from shoal.actors.bitswap.protobuf import bytes_field
+from shoal.messages.protobuf import bytes_field
 from shoal.messages import varint
 from shoal.messages.cid import CID
 from shoal.messages.errors import RemoteError
