@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from shoal.actors.discovery.keys import Keys
+from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.runtime.supervisor.specs import ChildSpec
 
 DEFAULT: Final = "default"  # in the configuration's list: all of these
@@ -47,4 +48,7 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if finding is None:
         return []
     specs: list[ChildSpec] = []
+    # --- gossipsub and announcements
+    if "pubsub" in finding.sources:
+        specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
     return specs

@@ -88,14 +88,13 @@ def _parts(pending: Pending, v1_1: bool) -> Iterator[bytes]:
         wire.graft(topic) if backoff_s is None else wire.prune(topic, backoff_s if v1_1 else None)
         for topic, backoff_s in pending.mesh.items()
     ]
-    if control:
+    control += [wire.ihave(topic, ids) for topic, ids in pending.ihave.items()]
+    if pending.iwant:
+        control.append(wire.iwant(pending.iwant))
+    if control:  # our topics and the ids of the cache are few enough for one field
         yield wire.control(control)
     for raw in pending.messages:
         yield wire.message(raw)
-    for topic, ids in pending.ihave.items():
-        yield wire.control([wire.ihave(topic, ids)])
-    if pending.iwant:
-        yield wire.control([wire.iwant(pending.iwant)])
 
 
 def _packed(parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -217,7 +217,6 @@ class Router:
         if delivery.author == self.keys.peer_id or self.seen.is_replay(message.author, delivery.seqno):
             self.totals.rejected += 1  # ours from before a restart, or an old one of somebody's: nobody is to blame
             return None
-        self.seen.add(identifier, message.author, delivery.seqno, now)
         validator = self.validators.get(message.topic)
         verdict = validator(delivery, row.peer) if validator is not None else Verdict.ACCEPT
         if verdict is not Verdict.ACCEPT:
@@ -225,6 +224,7 @@ class Router:
             if verdict is Verdict.REJECT:
                 self.scores.invalid(row.peer, message.topic)
             return None
+        self.seen.add(identifier, message.author, delivery.seqno, now)
         self.scores.first(row.peer, message.topic)
         self.gossip.cache.put(identifier, message.topic, message.raw)
         for peer in self.mesh.forward_to(message.topic):

@@ -33,6 +33,12 @@ PROTOCOLS: Final = (MESHSUB_1_1, MESHSUB_1_0, FLOODSUB)  # the best first
 
 KEY_BYTES_MAX: Final = 1100  # bytes of a public key: RSA of 8,192 bits takes 1,062 (CVE-2023-39533)
 SIGNATURE_BYTES_MAX: Final = 1024  # bytes: RSA of 8,192 bits
+CONTROLS_MAX: Final = 16  # control fields of one RPC, which are one message in parts
+# Fields of one message or entry, known or not: what nobody knows is skipped, but not without end.
+RPC_FIELDS_MAX: Final = PUBSUB_SUBS_PER_RPC.value + PUBSUB_MESSAGES_PER_RPC.value + PUBSUB_CONTROL_PER_RPC.value
+CONTROL_FIELDS_MAX: Final = 5 * PUBSUB_CONTROL_PER_RPC.value
+IDS_FIELDS_MAX: Final = PUBSUB_IDS_PER_RPC.value + 64
+ENTRY_FIELDS_MAX: Final = 64
 AUTHOR_BYTES_MAX: Final = 64  # bytes of a peer id; the longest takes 42 (peer-ids spec)
 
 
@@ -69,8 +75,8 @@ def decode(data: bytes | memoryview) -> Rpc:
     if len(data) > PUBSUB_RPC_MAX.value:
         raise RemoteError(f"RPC of {len(data)} bytes", "pubsub-size")
     rpc = Rpc()
-    subscriptions = messages = 0
-    for number, _, part in fields(bytes(data), (), (1, 2, 3)):
+    subscriptions = messages = controls = 0
+    for number, _, part in fields(bytes(data), (), (1, 2, 3), RPC_FIELDS_MAX):
         if number == 1:
             subscriptions = _counted(subscriptions, PUBSUB_SUBS_PER_RPC.value, "subscriptions")
             _read_subscription(bytes(part), rpc)
@@ -78,6 +84,7 @@ def decode(data: bytes | memoryview) -> Rpc:
             messages = _counted(messages, PUBSUB_MESSAGES_PER_RPC.value, "messages")
             _read_message(bytes(part), rpc)
         else:
+            controls = _counted(controls, CONTROLS_MAX, "control")
             _read_control(bytes(part), rpc)
     return rpc
 
@@ -100,7 +107,7 @@ def _topic(raw: bytes) -> str | None:
 
 def _read_subscription(data: bytes, rpc: Rpc) -> None:
     on, topic = False, None
-    for number, value, part in fields(data, (1,), (2,)):
+    for number, value, part in fields(data, (1,), (2,), ENTRY_FIELDS_MAX):
         if number == 1:
             on = bool(value)
         else:
@@ -112,7 +119,7 @@ def _read_subscription(data: bytes, rpc: Rpc) -> None:
 def _read_message(data: bytes, rpc: Rpc) -> None:
     found: dict[int, bytes] = {}
     topics = 0
-    for number, _, part in fields(data, (), (1, 2, 3, 4, 5, 6)):
+    for number, _, part in fields(data, (), (1, 2, 3, 4, 5, 6), ENTRY_FIELDS_MAX):
         found[number] = bytes(part)
         topics += number == 4
     for number, most in ((1, AUTHOR_BYTES_MAX), (2, PUBSUB_DATA_MAX.value), (3, 8), (5, SIGNATURE_BYTES_MAX)):
@@ -130,7 +137,7 @@ def _read_message(data: bytes, rpc: Rpc) -> None:
 def _read_control(data: bytes, rpc: Rpc) -> None:
     ihave = iwant = graft = prune = 0
     most = PUBSUB_CONTROL_PER_RPC.value
-    for number, _, part in fields(data, (), (1, 2, 3, 4)):
+    for number, _, part in fields(data, (), (1, 2, 3, 4), CONTROL_FIELDS_MAX):
         one = bytes(part)
         if number == 1:
             ihave = _counted(ihave, most, "control")
@@ -140,7 +147,7 @@ def _read_control(data: bytes, rpc: Rpc) -> None:
             _read_ids(one, 1, rpc.iwant, _named(rpc))
         elif number == 3:
             graft = _counted(graft, most, "control")
-            topic = next((_topic(bytes(name)) for _, _, name in fields(one, (), (1,))), None)
+            topic = next((_topic(bytes(name)) for _, _, name in fields(one, (), (1,), ENTRY_FIELDS_MAX)), None)
             if topic is not None:
                 rpc.graft.append(topic)
         else:
@@ -155,7 +162,7 @@ def _named(rpc: Rpc) -> int:
 
 def _read_ihave(data: bytes, rpc: Rpc) -> None:
     topic: str | None = None
-    for _, _, part in fields(data, (), (1,)):
+    for _, _, part in fields(data, (), (1,), IDS_FIELDS_MAX):
         topic = _topic(bytes(part))
     ids: list[bytes] = []
     _read_ids(data, 2, ids, _named(rpc))
@@ -165,7 +172,7 @@ def _read_ihave(data: bytes, rpc: Rpc) -> None:
 
 def _read_ids(data: bytes, number: int, into: list[bytes], before: int) -> None:
     room = PUBSUB_IDS_PER_RPC.value - before
-    for _, _, part in fields(data, (), (number,)):
+    for _, _, part in fields(data, (), (number,), IDS_FIELDS_MAX):
         room -= 1
         if room < 0:
             raise RemoteError(f"more than {PUBSUB_IDS_PER_RPC.value} ids in one RPC", "pubsub-ids")
@@ -176,7 +183,7 @@ def _read_ids(data: bytes, number: int, into: list[bytes], before: int) -> None:
 def _read_prune(data: bytes, rpc: Rpc) -> None:
     topic: str | None = None
     backoff: int | None = None
-    for number, value, part in fields(data, (3,), (1,)):
+    for number, value, part in fields(data, (3,), (1,), IDS_FIELDS_MAX):
         if number == 1:
             topic = _topic(bytes(part))
         else:
