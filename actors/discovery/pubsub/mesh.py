@@ -170,7 +170,8 @@ class Mesh:
                 self._thin_out(topic, now)
             outbound = sum(self.table.rows[peer].outbound for peer in members)
             if len(members) >= D_LOW and outbound < D_OUT:
-                more = self._candidates(topic, D_OUT - outbound, now, lambda row: row.outbound)
+                count = min(D_OUT - outbound, D_HIGH - len(members))
+                more = self._candidates(topic, count, now, lambda row: row.outbound)
                 self._graft_all(more, topic, now)
             if self._beats % OPPORTUNISTIC_EVERY == 0 and len(members) > 1:
                 self._graft_opportunistically(topic, now)
@@ -203,9 +204,8 @@ class Mesh:
         scores = sorted(self.scores.of(peer, now) for peer in self.links[topic])
         median = scores[len(scores) // 2]
         if median < OPPORTUNISTIC_SCORE:
-            better = self._candidates(
-                topic, OPPORTUNISTIC_PEERS, now, lambda row: self.scores.of(row.peer, now) > median
-            )
+            count = min(OPPORTUNISTIC_PEERS, D_HIGH - len(scores))
+            better = self._candidates(topic, count, now, lambda row: self.scores.of(row.peer, now) > median)
             self._graft_all(better, topic, now)
 
     # --- within ------------------------------------------------------------------------------------------
