@@ -13,6 +13,7 @@ from typing import Final
 from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.routing.actor import RoutingActor
+from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.peerbook.store import PeerStore
 
@@ -58,4 +59,7 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
     book = finding.folder / PEER_BOOK
     specs.append(ChildSpec("routing", lambda ctx: RoutingActor(ctx, finding.keys.peer_id, asked, PeerStore(book))))
+    # --- gossipsub and announcements
+    if "pubsub" in finding.sources:
+        specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
     return specs

@@ -24,6 +24,7 @@ CLASSES = {
     "transport": ("shoal.actors.transport.actor", "TransportActor"),
     "bootstrap": ("shoal.actors.discovery.bootstrap.actor", "BootstrapActor"),
     "dht": ("shoal.actors.discovery.dht.actor", "DhtActor"),
+    "pubsub": ("shoal.actors.discovery.pubsub.actor", "PubsubActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
