@@ -318,3 +318,15 @@ BROKEN_SHOWN_MAX: Final = Limit(64, "CIDs", "told of one broken pin", "an answer
 # --- what a user orders of the tiers (actors.keeper.orders) --------------------------------------
 MOVED_AT_ONCE_MAX: Final = Limit(256, "blocks", "of one order to move or find them by name", "a request must end")
 ORDERS_MAX: Final = Limit(64, "orders", "to move or evict blocks under way or waiting at one time", "nothing unbounded")
+
+# --- announcing (storage.announcements, actors.announce) -----------------------------------------
+ANNOUNCED_BY_DHT_MAX: Final = Limit(
+    2097152, "CIDs", "announced over the DHT, about 150 bytes each on disk", "nothing unbounded"
+)
+ANNOUNCED_BY_PUBSUB_MAX: Final = Limit(
+    16384, "CIDs", "announced over pubsub: all of it reaches every subscriber", "py-libp2p: 4 ms a message and host"
+)
+ANNOUNCED_AT_ONCE_MAX: Final = Limit(4096, "CIDs", "of one request to announce or withdraw", "a request must end")
+ANNOUNCE_METADATA_MAX: Final = Limit(16, "pairs", "of texts told of one CID", "gossip is multiplied by its readers")
+ANNOUNCE_METADATA_BYTES: Final = Limit(1024, "bytes", "of all these texts", "gossip is multiplied by its readers")
+BACKLOG_BATCH_MAX: Final = Limit(4096, "rows", "of the backlog read or changed by one call", "measured")
