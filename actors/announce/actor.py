@@ -21,7 +21,7 @@ from shoal.actors.base import Actor, Context, handles
 from shoal.messages import announcing, blocks, keeping, lifecycle
 from shoal.messages.announcing import OVER_DHT, OVER_PUBSUB
 from shoal.messages.base import Message
-from shoal.messages.cid import CID
+from shoal.messages.cid import CID, IDENTITY
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import BadInput, LocalError, NotFound
 from shoal.messages.limits import ANNOUNCED_AT_ONCE_MAX, BACKLOG_BATCH_MAX
@@ -181,7 +181,7 @@ class AnnounceActor(Actor):
         if not cids:
             return
         wall = self.ctx.wall()
-        items = [(cid, schedule.first(cid, wall)) for cid in cids if cid.hash_code]  # not an identity CID
+        items = [(cid, schedule.first(cid, wall)) for cid in cids if cid.hash_code != IDENTITY]
         if self._try("a new root", lambda: self.store.add(items, choosing.WAYS_OF[origin], origin)):
             self.telling.urgent(cid for cid, _ in items)
             self._changed()
