@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shoal.actors.announce.actor import AnnounceActor
 from shoal.actors.discovery.keys import Keys
 from shoal.runtime.supervisor.specs import ChildSpec
+from shoal.storage.announcements.store import Announcements
 
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
@@ -22,6 +24,8 @@ PUBLIC_BOOTSTRAPPERS: Final = (
     "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
 )
 """The IPFS network's own, as Kubo has them (config/bootstrap_peers.go)."""
+
+BACKLOG_FILE: Final = "announce.sqlite"  # in the node's folder
 
 
 def bootstrappers(chosen: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,4 +51,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if finding is None:
         return []
     specs: list[ChildSpec] = []
+    # --- announcing: a store of its own for every generation
+    specs.append(ChildSpec("announce", lambda ctx: AnnounceActor(ctx, Announcements(finding.folder / BACKLOG_FILE))))
     return specs

@@ -21,7 +21,7 @@ from shoal.messages.errors import LocalError
 from shoal.storage.announcements.rows import Origin
 from shoal.storage.announcements.store import Announcements
 
-PAGE: Final = 1024  # rows looked at, and blocks asked of a tier, in one step of some milliseconds
+PAGE: Final = 512  # rows looked at, and blocks asked of a tier, in one step of some milliseconds
 PAGE_TIMEOUT_S: Final = 30.0  # seconds for one page of a listing
 AGAIN_S: Final = 3600.0  # seconds between two runs through a listing: a change that nobody told is seen then
 RETRY_S: Final = 30.0  # seconds before a run that was cut short is begun anew

@@ -20,6 +20,7 @@ from shoal.messages.announcing import OVER_DHT, OVER_PUBSUB
 from shoal.messages.base import Message
 from shoal.messages.cid import CID
 from shoal.messages.errors import LocalError
+from shoal.messages.limits import ANNOUNCEMENT_CIDS_MAX
 from shoal.messages.replies import Failed
 from shoal.storage.announcements.rows import Due, Origin
 from shoal.storage.announcements.store import Announcements
@@ -27,7 +28,7 @@ from shoal.storage.announcements.store import Announcements
 DHT_BATCH: Final = 4096  # CIDs of one request: with 100,000 due, some eight to each region of a DHT of 10,000 peers
 FRESH_BATCH: Final = 256  # CIDs of one request of the lane for what the user just announced
 FRESH_MAX: Final = 4096  # CIDs that wait for that lane; more take their turn in the backlog
-PUBSUB_BATCH: Final = 128  # CIDs of one announcement: 5 KiB on every link of the mesh
+PUBSUB_BATCH: Final = ANNOUNCEMENT_CIDS_MAX.value  # CIDs of one announcement: 9 KiB on every link of the mesh
 PROVIDE_TIMEOUT_S: Final = 1800.0  # seconds for one batch over the DHT, of which a lookup takes one to ten
 PUBLISH_TIMEOUT_S: Final = 30.0  # seconds for one announcement to be signed and sent
 LOOK_HERE_TIMEOUT_S: Final = 30.0  # seconds for the store to say what of a batch it holds

@@ -18,15 +18,17 @@ from shoal.messages.cid import CID
 from shoal.messages.errors import BadInput
 from shoal.messages.limits import (
     ANNOUNCE_METADATA_BYTES,
-    ANNOUNCE_METADATA_MAX,
     ANNOUNCED_BY_DHT_MAX,
-    ANNOUNCED_BY_PUBSUB_MAX,
+    ANNOUNCED_CIDS_PER_PEER,
+    ANNOUNCEMENT_PAIRS_MAX,
+    ANNOUNCEMENT_TEXT_CHARS,
     BACKLOG_BATCH_MAX,
 )
 
 WAY_CODES: Final = {OVER_DHT: 1, OVER_PUBSUB: 2}  # as the file has them; never renumbered
 WAY_NAMES: Final = {code: way for way, code in WAY_CODES.items()}
-WAY_ROWS_MAX: Final = {OVER_DHT: ANNOUNCED_BY_DHT_MAX.value, OVER_PUBSUB: ANNOUNCED_BY_PUBSUB_MAX.value}
+# Over pubsub no more than others remember of one node: announcing more would have them forget what came first.
+WAY_ROWS_MAX: Final = {OVER_DHT: ANNOUNCED_BY_DHT_MAX.value, OVER_PUBSUB: ANNOUNCED_CIDS_PER_PEER.value}
 NEVER_DUE: Final = 1e15  # seconds: the due time of a row that is not told
 FAILURES_KEPT: Final = 1000  # where the count of failures stops
 
@@ -107,8 +109,11 @@ def check_ways(ways: Sequence[str]) -> None:
 
 def check_metadata(metadata: Metadata) -> None:
     """Raise BadInput for more than travels with an announcement."""
-    if len(metadata) > ANNOUNCE_METADATA_MAX.value:
-        raise BadInput(f"{len(metadata)} pairs of metadata", f"give at most {ANNOUNCE_METADATA_MAX.value}")
+    if len(metadata) > ANNOUNCEMENT_PAIRS_MAX.value:
+        raise BadInput(f"{len(metadata)} pairs of metadata", f"give at most {ANNOUNCEMENT_PAIRS_MAX.value}")
+    longest = max((len(text) for pair in metadata for text in pair), default=0)
+    if longest > ANNOUNCEMENT_TEXT_CHARS.value:
+        raise BadInput(f"a text of {longest} characters in metadata", f"give at most {ANNOUNCEMENT_TEXT_CHARS.value}")
     try:
         size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata)
     except UnicodeEncodeError:

@@ -33,7 +33,8 @@ def store(tmp_path: Path) -> Iterator[Announcements]:
     [
         (("dht", "smoke"), (), 1, "'smoke'"),
         ((), (), 1, "over nothing"),
-        (WAYS, (("key", "x" * 2000),), 1, "metadata of 2003 bytes"),
+        (WAYS, (("key", "x" * 257),), 1, "a text of 257 characters"),
+        (WAYS, tuple((str(number), "x" * 200) for number in range(6)), 1, "metadata of 1206 bytes"),
         (WAYS, (("key", "v"),) * 17, 1, "17 pairs"),
         (WAYS, (("\ud800", ""),), 1, "not text"),
         (WAYS, (), 4097, "a batch of 4097"),
