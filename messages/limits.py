@@ -461,3 +461,19 @@ RECORD_KEY_BYTES_MAX: Final = Limit(1 * KIB, "bytes", "of a value's key: a name 
 RECORDS_WAL_BYTES: Final = Limit(
     16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
 )
+# --- announcing (storage.announcements, actors.announce) -----------------------------------------
+ANNOUNCED_BY_DHT_MAX: Final = Limit(
+    2097152, "CIDs", "announced over the DHT, about 130 bytes each on disk", "nothing unbounded"
+)
+ANNOUNCED_AT_ONCE_MAX: Final = Limit(4096, "CIDs", "of one request to announce or withdraw", "a request must end")
+ANNOUNCE_METADATA_BYTES: Final = Limit(1024, "bytes", "of all texts told of one CID", "gossip reaches everybody")
+BACKLOG_BATCH_MAX: Final = Limit(4096, "rows", "of the backlog read or changed by one call", "measured")
+PROVIDERS_ASKED_MAX: Final = Limit(1000, "providers", "that one search of a user asks for", "a request must end")
+# Shared with the pieces that others build; to be defined once.
+PUBSUB_DATA_MAX: Final = Limit(1 * MIB - 4 * KIB, "bytes", "of one message's data, so that an RPC of it fits", "pubsub")
+PUBSUB_TOPIC_BYTES_MAX: Final = Limit(1024, "bytes", "of a topic's name", "limits list, input 72")
+ANNOUNCEMENT_CIDS_MAX: Final = Limit(256, "CIDs", "of one announcement", "limits list, input 85")
+ANNOUNCEMENT_PAIRS_MAX: Final = Limit(16, "pairs", "of metadata of one announcement", "nothing unbounded")
+ANNOUNCEMENT_TEXT_CHARS: Final = Limit(256, "characters", "of each text of metadata", "nothing unbounded")
+ANNOUNCED_CIDS_PER_PEER: Final = Limit(4096, "CIDs", "announced by one peer; its oldest go first", "fairness")
+DHT_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of a value; an IPNS record has 10 KiB at most", "IPNS spec")

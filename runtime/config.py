@@ -56,7 +56,7 @@ class Config(msgspec.Struct, frozen=True):
     cold_level: int = 3  # zstd's, 1 (fast) to 19 (small)
     log_level: str = "info"
     log_format: str = "text"
-    overrides: dict[str, bool | int | float] = {}  # fields of the policy, whatever the role
+    overrides: dict[str, bool | int | float | str] = {}  # fields of the policy, whatever the role
     timeouts: Timeouts = Timeouts()
 
     @property

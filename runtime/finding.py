@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from shoal.actors.discovery.dht.actor import DhtActor
+from shoal.actors.announce.actor import AnnounceActor
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.routing.actor import RoutingActor
 from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.peerbook.store import PeerStore
+from shoal.storage.announcements.store import Announcements
 
 PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 DEFAULT: Final = "default"  # in the configuration's list: all of these
@@ -27,6 +29,8 @@ PUBLIC_BOOTSTRAPPERS: Final = (
     "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
 )
 """The IPFS network's own, as Kubo has them (config/bootstrap_peers.go)."""
+
+BACKLOG_FILE: Final = "announce.sqlite"  # in the node's folder
 
 
 def bootstrappers(chosen: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,4 +66,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- gossipsub and announcements
     if "pubsub" in finding.sources:
         specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
+    # --- announcing: a store of its own for every generation
+    specs.append(ChildSpec("announce", lambda ctx: AnnounceActor(ctx, Announcements(finding.folder / BACKLOG_FILE))))
     return specs

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from multiaddr import Multiaddr
@@ -248,6 +248,8 @@ def _policy_kind(name: str, kind: Any) -> Callable[[Any], Any]:
         return _flag
     if kind is str:
         return _text
+    if get_origin(kind) is Literal:
+        return _one_of(*get_args(kind))
     if kind is float:
         return _seconds if name.endswith("_s") else _rate
     if get_origin(kind) is tuple:

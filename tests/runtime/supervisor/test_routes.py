@@ -28,6 +28,7 @@ CLASSES = {
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
+    "announce": ("shoal.actors.announce.actor", "AnnounceActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
     "routing": ("shoal.actors.routing.actor", "RoutingActor"),
 }
