@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shoal.actors.adverts.actor import AdvertsActor
 from shoal.actors.discovery.keys import Keys
 from shoal.runtime.supervisor.specs import ChildSpec
 
@@ -47,4 +48,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if finding is None:
         return []
     specs: list[ChildSpec] = []
+    if "filters" in finding.sources:  # --- Bloom adverts
+        specs.append(ChildSpec("adverts", AdvertsActor))
     return specs

@@ -26,6 +26,7 @@ CLASSES = {
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
+    "adverts": ("shoal.actors.adverts.actor", "AdvertsActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
 }
 
