@@ -477,3 +477,23 @@ ANNOUNCEMENT_PAIRS_MAX: Final = Limit(16, "pairs", "of metadata of one announcem
 ANNOUNCEMENT_TEXT_CHARS: Final = Limit(256, "characters", "of each text of metadata", "nothing unbounded")
 ANNOUNCED_CIDS_PER_PEER: Final = Limit(4096, "CIDs", "announced by one peer; its oldest go first", "fairness")
 DHT_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of a value; an IPNS record has 10 KiB at most", "IPNS spec")
+# --- Bloom adverts (messages.bloom, actors.adverts) ----------------------------------------------
+BLOOM_BYTES_MAX: Final = Limit(
+    256 * KIB, "bytes", "of a filter's bits: 209,715 CIDs at 0.8 % false positives, 314,572 at 5 %", "design 2"
+)
+FILTERS_BYTES_ALL: Final = Limit(32 * MIB, "bytes", "of peers' filters kept; the longest untold go first", "memory")
+FILTERS_PEERS_MAX: Final = Limit(4096, "peers", "that adverts keeps a row for: as many as connections", "memory")
+FILTER_SENT_PER_PEER: Final = Limit(
+    384 * KIB, "bytes a minute", "sent to one peer: a filter of the largest size and 16,000 news", "design 2"
+)
+FILTER_TAKEN_PER_PEER: Final = Limit(
+    768 * KIB,
+    "bytes",
+    "taken of one peer at once, twice what it may send in a minute; then half of it a minute",
+    "flood",
+)
+FILTER_FRAME_COST: Final = Limit(512, "bytes", "counted for a frame however small: it costs its reader time", "flood")
+FILTER_NEWS_MAX: Final = Limit(4096, "CIDs", "told in one frame; more go into the next, or a whole filter", "design 2")
+FILTER_OFFERS_MAX: Final = Limit(
+    1024, "wants", "looked up in a filter that has changed: one that nobody had may be there now", "hot loop"
+)

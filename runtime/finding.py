@@ -12,6 +12,7 @@ from typing import Final
 
 from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.announce.actor import AnnounceActor
+from shoal.actors.adverts.actor import AdvertsActor
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.routing.actor import RoutingActor
 from shoal.actors.discovery.pubsub.actor import PubsubActor
@@ -68,4 +69,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
         specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
     # --- announcing: a store of its own for every generation
     specs.append(ChildSpec("announce", lambda ctx: AnnounceActor(ctx, Announcements(finding.folder / BACKLOG_FILE))))
+    if "filters" in finding.sources:  # --- Bloom adverts
+        specs.append(ChildSpec("adverts", AdvertsActor))
     return specs

@@ -29,6 +29,7 @@ CLASSES = {
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
     "announce": ("shoal.actors.announce.actor", "AnnounceActor"),
+    "adverts": ("shoal.actors.adverts.actor", "AdvertsActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
     "routing": ("shoal.actors.routing.actor", "RoutingActor"),
 }
