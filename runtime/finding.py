@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from shoal.actors.discovery.keys import Keys
+from shoal.runtime.finding_web import web_specs
 from shoal.runtime.supervisor.specs import ChildSpec
 
 DEFAULT: Final = "default"  # in the configuration's list: all of these
@@ -47,4 +48,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if finding is None:
         return []
     specs: list[ChildSpec] = []
+    # --- over HTTP: delegated routing and gateways
+    specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways)
     return specs
