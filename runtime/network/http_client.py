@@ -191,6 +191,8 @@ def _remote_faults() -> Iterator[None]:
 
     try:
         yield
+    except httpcore.ConnectTimeout:
+        raise RemoteError(f"cannot be reached within {CONNECT_S:g} s", "unreachable") from None
     except httpcore.TimeoutException as fault:
         raise RemoteError(f"no answer in time ({type(fault).__name__})", "timeout") from None
     except httpcore.NetworkError as fault:
