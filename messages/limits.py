@@ -496,4 +496,28 @@ FILTER_FRAME_COST: Final = Limit(512, "bytes", "counted for a frame however smal
 FILTER_NEWS_MAX: Final = Limit(4096, "CIDs", "told in one frame; more go into the next, or a whole filter", "design 2")
 FILTER_OFFERS_MAX: Final = Limit(
     1024, "wants", "looked up in a filter that has changed: one that nobody had may be there now", "hot loop"
+# --- HTTP servers that this node asks (actors.web, actors.discovery.delegated, actors.gateways) ----------------
+HTTP_URL_BYTES_MAX: Final = Limit(2048, "bytes", "of a URL that a redirect names", "endless Location")
+HTTP_REDIRECTS_MAX: Final = Limit(3, "redirects", "of one request", "redirect loop")
+HTTP_ERROR_BODY_BYTES: Final = Limit(
+    16 * KIB, "bytes", "read of an answer that is none, so that its connection can be used again", "endless error page"
+)
+HTTP_ASKED_MAX: Final = Limit(32, "connections", "to servers of one kind at one time", "descriptors")
+DELEGATED_BODY_BYTES: Final = Limit(
+    4 * MIB, "bytes", "of one answer; 1,000 providers have some 500 KiB", "endless NDJSON"
+)
+DELEGATED_JSON_BYTES: Final = Limit(1 * MIB, "bytes", "of an answer that is read only when whole", "memory")
+DELEGATED_LINE_BYTES: Final = Limit(
+    64 * KIB, "bytes", "of one record: 64 addresses and extra fields", "line without end"
+)
+DELEGATED_PROVIDERS_MAX: Final = Limit(1000, "providers", "of one search, however many come", "nothing unbounded")
+DELEGATED_ADDRS_MAX: Final = Limit(32, "addresses", "taken of one record", "go-libp2p #3501")
+DELEGATED_BAD_RECORDS_MAX: Final = Limit(16, "records", "that make no sense before the answer is given up", "garbage")
+DELEGATED_REQUESTS_PER_SERVER: Final = Limit(8, "requests", "to one server at one time; more wait", "courtesy")
+DELEGATED_SEARCHES_MAX: Final = Limit(256, "searches", "under way or waiting; more are refused", "nothing unbounded")
+GATEWAY_REQUESTS_PER_SERVER: Final = Limit(8, "requests", "to one gateway at one time; more wait", "courtesy")
+GATEWAY_REQUESTS_MAX: Final = Limit(16, "requests", "to all gateways; each may hold a block of 2 MiB", "memory")
+GATEWAY_WANTS_MAX: Final = Limit(65536, "wants", "as many as the wantlist has", "nothing unbounded")
+GATEWAY_UNSTORED_BYTES: Final = Limit(
+    16 * MIB, "bytes", "fetched and not yet stored; above it nothing more is asked for", "memory"
 )

@@ -16,6 +16,7 @@ from shoal.actors.adverts.actor import AdvertsActor
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.routing.actor import RoutingActor
 from shoal.actors.discovery.pubsub.actor import PubsubActor
+from shoal.runtime.finding_web import web_specs
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.peerbook.store import PeerStore
 from shoal.storage.announcements.store import Announcements
@@ -71,4 +72,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     specs.append(ChildSpec("announce", lambda ctx: AnnounceActor(ctx, Announcements(finding.folder / BACKLOG_FILE))))
     if "filters" in finding.sources:  # --- Bloom adverts
         specs.append(ChildSpec("adverts", AdvertsActor))
+    # --- over HTTP: delegated routing and gateways
+    specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways)
     return specs
