@@ -380,7 +380,9 @@ SEARCHES_MAX: Final = Limit(1_024, "searches", "for providers at one time; more 
 SEARCH_ASKERS_MAX: Final = Limit(4_096, "askers", "that wait for searches", "requests open")
 SEARCH_PROVIDERS_MAX: Final = Limit(512, "providers", "of one CID, over all sources; more are not told", "eclipse")
 SEARCH_S_MAX: Final = Limit(120, "seconds", "that a search lasts, whatever its asker's deadline", "nothing unbounded")
-PROVIDER_ADDRS_MAX: Final = Limit(16, "addresses", "told of one provider, those that we can dial first", "message size")
+PROVIDER_ADDRS_MAX: Final = Limit(
+    16, "addresses", "kept and told of one provider, those that we can dial first", "CVE-2023-40583"
+)
 PROVIDERS_KEPT_MAX: Final = Limit(1_024, "CIDs", "whose last providers are remembered, ten each", "memory")
 NOBODY_KEPT_MAX: Final = Limit(4_096, "CIDs", "that nobody had a moment ago", "boxo #836: wantlists of what nobody has")
 PEER_SEARCHES_MAX: Final = Limit(256, "peers", "whose addresses are being searched for at one time", "requests open")
@@ -441,7 +443,6 @@ PROVIDER_RECORDS_PER_PEER: Final = Limit(
 )
 PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
 PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
-PROVIDER_ADDRS_MAX: Final = Limit(16, "addresses", "kept of one provider", "CVE-2023-40583")
 PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
 PROVIDERS_WITH_ADDRS: Final = Limit(
     32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
@@ -469,14 +470,6 @@ ANNOUNCED_AT_ONCE_MAX: Final = Limit(4096, "CIDs", "of one request to announce o
 ANNOUNCE_METADATA_BYTES: Final = Limit(1024, "bytes", "of all texts told of one CID", "gossip reaches everybody")
 BACKLOG_BATCH_MAX: Final = Limit(4096, "rows", "of the backlog read or changed by one call", "measured")
 PROVIDERS_ASKED_MAX: Final = Limit(1000, "providers", "that one search of a user asks for", "a request must end")
-# Shared with the pieces that others build; to be defined once.
-PUBSUB_DATA_MAX: Final = Limit(1 * MIB - 4 * KIB, "bytes", "of one message's data, so that an RPC of it fits", "pubsub")
-PUBSUB_TOPIC_BYTES_MAX: Final = Limit(1024, "bytes", "of a topic's name", "limits list, input 72")
-ANNOUNCEMENT_CIDS_MAX: Final = Limit(256, "CIDs", "of one announcement", "limits list, input 85")
-ANNOUNCEMENT_PAIRS_MAX: Final = Limit(16, "pairs", "of metadata of one announcement", "nothing unbounded")
-ANNOUNCEMENT_TEXT_CHARS: Final = Limit(256, "characters", "of each text of metadata", "nothing unbounded")
-ANNOUNCED_CIDS_PER_PEER: Final = Limit(4096, "CIDs", "announced by one peer; its oldest go first", "fairness")
-DHT_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of a value; an IPNS record has 10 KiB at most", "IPNS spec")
 # --- Bloom adverts (messages.bloom, actors.adverts) ----------------------------------------------
 BLOOM_BYTES_MAX: Final = Limit(
     256 * KIB, "bytes", "of a filter's bits: 209,715 CIDs at 0.8 % false positives, 314,572 at 5 %", "design 2"
@@ -496,6 +489,8 @@ FILTER_FRAME_COST: Final = Limit(512, "bytes", "counted for a frame however smal
 FILTER_NEWS_MAX: Final = Limit(4096, "CIDs", "told in one frame; more go into the next, or a whole filter", "design 2")
 FILTER_OFFERS_MAX: Final = Limit(
     1024, "wants", "looked up in a filter that has changed: one that nobody had may be there now", "hot loop"
+)
+
 # --- HTTP servers that this node asks (actors.web, actors.discovery.delegated, actors.gateways) ----------------
 HTTP_URL_BYTES_MAX: Final = Limit(2048, "bytes", "of a URL that a redirect names", "endless Location")
 HTTP_REDIRECTS_MAX: Final = Limit(3, "redirects", "of one request", "redirect loop")

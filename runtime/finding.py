@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shoal.actors.discovery.dht.actor import DhtActor
-from shoal.actors.announce.actor import AnnounceActor
 from shoal.actors.adverts.actor import AdvertsActor
+from shoal.actors.announce.actor import AnnounceActor
+from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
-from shoal.actors.routing.actor import RoutingActor
 from shoal.actors.discovery.pubsub.actor import PubsubActor
+from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime.finding_web import web_specs
 from shoal.runtime.supervisor.specs import ChildSpec
-from shoal.storage.peerbook.store import PeerStore
 from shoal.storage.announcements.store import Announcements
+from shoal.storage.peerbook.store import PeerStore
 
 PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 DEFAULT: Final = "default"  # in the configuration's list: all of these

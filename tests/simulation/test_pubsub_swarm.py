@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from shoal.actors.discovery.pubsub.actor import PubsubActor
-from shoal.actors.discovery.pubsub.announcements import TOPIC as SWARM
-from shoal.actors.discovery.pubsub.mesh import D_HIGH, D_LOW
-from shoal.messages import pubsub, routing
+from shoal.actors.discovery.pubsub.mesh import D_HIGH
+from shoal.messages import pubsub
 from shoal.messages.block import Buffer
-from shoal.messages.cid import CID
-from shoal.messages.errors import Unavailable
 from shoal.runtime.edge import ReplyStream
 from shoal.runtime.simulation.internet import InternetConfig
 from shoal.runtime.simulation.links import LinkConfig
