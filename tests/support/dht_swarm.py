@@ -1,7 +1,7 @@
-"""Many nodes of transport and DHT alone, in one simulated world: what lookups cost and find, without the rest of a node.
+"""Many nodes of transport and DHT alone, in one simulated world: what lookups cost and find, without the rest of one.
 
-Begin with ``DhtSwarm``.  Questions that only the routing actor may ask of the DHT are asked by ``Asker``, which stands at
-its place, passes them on and remembers what comes.  It ranks nothing and races nobody.
+Begin with ``DhtSwarm``.  Questions that only the routing actor may ask of the DHT are asked by ``Asker``, which stands
+at its place and remembers what comes.  It ranks nothing and races nobody.
 """
 
 from __future__ import annotations
