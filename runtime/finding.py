@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shoal.actors.base import Context
 from shoal.actors.discovery.keys import Keys
+from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.runtime.supervisor.specs import ChildSpec
 
 DEFAULT: Final = "default"  # in the configuration's list: all of these
@@ -40,6 +42,7 @@ class Finding:
     bootstrap: tuple[str, ...] = ()  # multiaddrs, each ending in /p2p/ID
     delegated: tuple[str, ...] = ()  # URLs
     gateways: tuple[str, ...] = ()  # URLs
+    listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
 
 
 def finding_specs(finding: Finding | None) -> list[ChildSpec]:
@@ -47,4 +50,13 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if finding is None:
         return []
     specs: list[ChildSpec] = []
+    # --- mDNS
+    if "mdns" in finding.sources:
+        specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
     return specs
+
+
+def _mdns(ctx: Context, listen: tuple[str, ...]) -> MdnsActor:
+    from shoal.runtime.network.mdns import ZeroconfNetwork  # its library is only for those who use it
+
+    return MdnsActor(ctx, ZeroconfNetwork(listen))
