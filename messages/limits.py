@@ -515,4 +515,20 @@ GATEWAY_REQUESTS_MAX: Final = Limit(16, "requests", "to all gateways; each may h
 GATEWAY_WANTS_MAX: Final = Limit(65536, "wants", "as many as the wantlist has", "nothing unbounded")
 GATEWAY_UNSTORED_BYTES: Final = Limit(
     16 * MIB, "bytes", "fetched and not yet stored; above it nothing more is asked for", "memory"
+# --- mDNS (actors.discovery.mdns, runtime.network.mdns) ------------------------------------------
+MDNS_NEIGHBOURS_MAX: Final = Limit(
+    512, "peers", "of the local network remembered; who was heard of longest ago goes first", "limits list, input 74"
+)
+MDNS_STRINGS_MAX: Final = Limit(64, "strings", "of one TXT record that are read", "go-libp2p peerstore, 64 addresses")
+MDNS_ADDRS_MAX: Final = Limit(16, "addresses", "kept of one neighbour", "limits list, input 77")
+MDNS_TTL_MAX_S: Final = Limit(4500, "seconds", "that an announcement is believed: 75 minutes", "RFC 6762, section 10")
+MDNS_TXT_BYTES_MAX: Final = Limit(
+    1000, "bytes", "of our own TXT record: the answer fits one Ethernet frame", "RFC 6763"
+)
+MDNS_HEARD_MAX: Final = Limit(
+    1024, "records", "heard and not yet taken by the actor; more are lost", "limits, input 74"
+)
+MDNS_RECORDS_MAX: Final = Limit(512, "records", "of others kept by the library, to know a goodbye", "zeroconf, 10,000")
+MDNS_DIALLED_MAX: Final = Limit(
+    32, "peers", "of the local network dialled unasked; the rest are only told to routing", "connections_low"
 )

@@ -17,6 +17,9 @@ from shoal.actors.discovery.keys import Keys
 from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime.finding_web import web_specs
+from shoal.actors.base import Context
+from shoal.actors.discovery.keys import Keys
+from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
@@ -51,6 +54,7 @@ class Finding:
     bootstrap: tuple[str, ...] = ()  # multiaddrs, each ending in /p2p/ID
     delegated: tuple[str, ...] = ()  # URLs
     gateways: tuple[str, ...] = ()  # URLs
+    listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
 
 
 def finding_specs(finding: Finding | None) -> list[ChildSpec]:
@@ -74,4 +78,13 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
         specs.append(ChildSpec("adverts", AdvertsActor))
     # --- over HTTP: delegated routing and gateways
     specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways)
+    # --- mDNS
+    if "mdns" in finding.sources:
+        specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
     return specs
+
+
+def _mdns(ctx: Context, listen: tuple[str, ...]) -> MdnsActor:
+    from shoal.runtime.network.mdns import ZeroconfNetwork  # its library is only for those who use it
+
+    return MdnsActor(ctx, ZeroconfNetwork(listen))

@@ -159,7 +159,9 @@ class Node:
             return None
         bootstrap = bootstrappers(config.bootstrap) if "bootstrap" in config.sources else ()
         keys = Libp2pKeys(identity.key)
-        return Finding(folder, keys, frozenset(config.sources), bootstrap, config.delegated, config.gateways)
+        return Finding(
+            folder, keys, frozenset(config.sources), bootstrap, config.delegated, config.gateways, config.listen
+        )
 
     # --- while it runs -----------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ CLASSES = {
     "bootstrap": ("shoal.actors.discovery.bootstrap.actor", "BootstrapActor"),
     "dht": ("shoal.actors.discovery.dht.actor", "DhtActor"),
     "pubsub": ("shoal.actors.discovery.pubsub.actor", "PubsubActor"),
+    "mdns": ("shoal.actors.discovery.mdns.actor", "MdnsActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
