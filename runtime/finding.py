@@ -12,14 +12,13 @@ from typing import Final
 
 from shoal.actors.adverts.actor import AdvertsActor
 from shoal.actors.announce.actor import AnnounceActor
+from shoal.actors.base import Context
 from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
+from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime.finding_web import web_specs
-from shoal.actors.base import Context
-from shoal.actors.discovery.keys import Keys
-from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
