@@ -344,3 +344,9 @@ GATEWAY_WANTS_MAX: Final = Limit(65536, "wants", "as many as the wantlist has", 
 GATEWAY_UNSTORED_BYTES: Final = Limit(
     16 * MIB, "bytes", "fetched and not yet stored; above it nothing more is asked for", "memory"
 )
+
+# --- what strangers may ask this node by HTTP (runtime.http.public) ----------------------------------------------
+PUBLIC_REQUESTS_MAX: Final = Limit(16, "requests", "of strangers; each holds a thread; more are told 429", "threads")
+PUBLIC_BODY_BYTES: Final = Limit(10 * KIB, "bytes", "of a body: an IPNS record has no more", "IPNS spec, record size")
+ROUTING_JSON_RECORDS: Final = Limit(100, "providers", "in one JSON answer", "http-routing-v1")
+ROUTING_NDJSON_RECORDS: Final = Limit(500, "providers", "in one stream of records", "nothing unbounded")

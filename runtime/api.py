@@ -28,6 +28,7 @@ from shoal.runtime.holding import Holding
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, BlockFacts, EntryKind, ImportResult, LsEntry
 from shoal.runtime.keeping import PRIORITY_PINNED, Keeping
 from shoal.runtime.machine import Machine
+from shoal.runtime.offering import Offering
 from shoal.runtime.paths import resolve, root_of
 from shoal.runtime.supervisor.routes import render
 from shoal.storage.catalog.rows import check_name
@@ -63,6 +64,7 @@ class NodeApi:
         self.default_profile = default_profile
         self._holding = Holding(self.edge)
         self.keeping = Keeping(self.edge, self._holding)
+        self.offers = Offering(machine)
 
     # --- the node ----------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from shoal.messages.policy import Policy
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
 from shoal.runtime.figures import Figures
+from shoal.runtime.http.offers import Offers
 
 EntryKind = Literal["file", "directory", "symlink"]
 
@@ -178,6 +179,10 @@ class Backend(Protocol):
     @property
     def keeping(self) -> Keeping:
         """What it keeps."""
+
+    @property
+    def offers(self) -> Offers:
+        """What it answers to strangers."""
 
     def identity(self) -> Identity:
         """Who this node is and where it listens."""
