@@ -515,6 +515,8 @@ GATEWAY_REQUESTS_MAX: Final = Limit(16, "requests", "to all gateways; each may h
 GATEWAY_WANTS_MAX: Final = Limit(65536, "wants", "as many as the wantlist has", "nothing unbounded")
 GATEWAY_UNSTORED_BYTES: Final = Limit(
     16 * MIB, "bytes", "fetched and not yet stored; above it nothing more is asked for", "memory"
+)
+
 # --- mDNS (actors.discovery.mdns, runtime.network.mdns) ------------------------------------------
 MDNS_NEIGHBOURS_MAX: Final = Limit(
     512, "peers", "of the local network remembered; who was heard of longest ago goes first", "limits list, input 74"
@@ -532,3 +534,9 @@ MDNS_RECORDS_MAX: Final = Limit(512, "records", "of others kept by the library, 
 MDNS_DIALLED_MAX: Final = Limit(
     32, "peers", "of the local network dialled unasked; the rest are only told to routing", "connections_low"
 )
+
+# --- what strangers may ask this node by HTTP (runtime.http.public) ----------------------------------------------
+PUBLIC_REQUESTS_MAX: Final = Limit(16, "requests", "of strangers; each holds a thread; more are told 429", "threads")
+PUBLIC_BODY_BYTES: Final = Limit(10 * KIB, "bytes", "of a body: an IPNS record has no more", "IPNS spec, record size")
+ROUTING_JSON_RECORDS: Final = Limit(100, "providers", "in one JSON answer", "http-routing-v1")
+ROUTING_NDJSON_RECORDS: Final = Limit(500, "providers", "in one stream of records", "nothing unbounded")

@@ -30,6 +30,7 @@ from shoal.runtime.holding import Holding
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, BlockFacts, EntryKind, ImportResult, LsEntry
 from shoal.runtime.keeping import PRIORITY_PINNED, Keeping
 from shoal.runtime.machine import Machine
+from shoal.runtime.offering import Offering
 from shoal.runtime.paths import resolve, root_of
 from shoal.runtime.pubsub import Pubsub
 from shoal.runtime.supervisor.routes import render
@@ -69,6 +70,7 @@ class NodeApi:
         self.discovery = Discovering(machine)
         self.announcing = Announcing(machine)
         self.pubsub = Pubsub(machine)
+        self.offers = Offering(machine)
 
     # --- the node ----------------------------------------------------------------------------------
 

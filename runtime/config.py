@@ -50,6 +50,8 @@ class Config(msgspec.Struct, frozen=True):
     bootstrap: tuple[str, ...] = ("default",)  # who is dialled to get into the network; "default": IPFS's public ones
     delegated: tuple[str, ...] = ()  # URLs of HTTP routing servers, /routing/v1
     gateways: tuple[str, ...] = ()  # URLs of trustless gateways that blocks may be fetched from
+    routing_server: bool = False  # answer /routing/v1 on the API's address: search for others
+    gateway_server: bool = False  # answer /ipfs/CID?format=raw there: give out blocks that are here
     wire: Wire = "shoal"  # whose Noise sessions and yamux: shoal's own, or py-libp2p's ("stock")
     cold_url: str = ""  # of an object store for the cold tier's segments, such as s3://bucket/prefix
     cold_segment_bytes: int = 64 * MIB  # of one segment of the cold tier

@@ -172,8 +172,8 @@ def _bootstrapper(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
-        raise ValueError(f"{value!r} is not a URL such as https://example.org")
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not value.isascii():
+        raise ValueError(f"{value!r} is not a URL such as https://example.org, without user and password")
     return value.rstrip("/")
 
 
@@ -272,6 +272,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "bootstrap": Setting(_list_of(_bootstrapper)),
     "delegated": Setting(_list_of(_url)),
     "gateways": Setting(_list_of(_url)),
+    "routing_server": Setting(_flag),
+    "gateway_server": Setting(_flag),
     "wire": Setting(_one_of(*get_args(Wire))),
     "cold_url": Setting(_text),
     "cold_segment_bytes": Setting(_size),

@@ -32,12 +32,12 @@ class Server:
     failures: int = 0  # in a row
     lies: int = 0
     rest_until: float = 0.0
-    rest_s: float = 0.0  # as long as that rest was meant to be
+    rest_from: float = 0.0
     fault: str = ""  # the last one; empty once it answers again
 
     def resting(self, now: float) -> bool:
         """Whether it is to be left alone.  A clock that went backwards does not make a rest longer than it was."""
-        return now < self.rest_until and self.rest_until - now <= self.rest_s
+        return self.rest_from <= now < self.rest_until
 
     @property
     def cost(self) -> float:
@@ -104,7 +104,7 @@ class Servers:
     def _rest(self, server: Server, now: float, seconds: float) -> None:
         rest_s = seconds * (1 + JITTER * self._rng.random())
         if not server.resting(now) or now + rest_s > server.rest_until:
-            server.rest_until, server.rest_s = now + rest_s, rest_s
+            server.rest_from, server.rest_until = now, now + rest_s
 
     def explain(self, now: float) -> str:
         """Who rests, and why, for an error's text."""

@@ -18,6 +18,11 @@ INLINED_MAX: Final = 42  # bytes of a key's message that is inlined rather than 
 
 def base58_of(text: str) -> str:
     """The peer id that ``text`` writes.  Raises RemoteError when it writes none."""
+    return str(libipld.encode_multibase("z", multihash_of(text)))[1:]
+
+
+def multihash_of(text: str) -> bytes:
+    """The same in bytes, as keys of the DHT have it."""
     if not text or len(text) > TEXT_MAX or not text.isascii() or not text.isalnum():
         raise RemoteError("what should be a peer id is none", "peer-id")
     try:
@@ -32,4 +37,4 @@ def base58_of(text: str) -> str:
     hashed = multihash[:2] == b"\x12\x20" and len(multihash) == 34
     if not (inlined or hashed):
         raise RemoteError(f"{text[:TEXT_MAX]!r} is no peer id", "peer-id")
-    return str(libipld.encode_multibase("z", multihash))[1:]
+    return multihash
