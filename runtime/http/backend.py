@@ -197,6 +197,7 @@ class Backend(Protocol):
     def pubsub(self) -> Pubsub:
         """Its topics."""
 
+    @property
     def offers(self) -> Offers:
         """What it answers to strangers."""
 
