@@ -336,3 +336,11 @@ MDNS_RECORDS_MAX: Final = Limit(512, "records", "of others kept by the library, 
 MDNS_DIALLED_MAX: Final = Limit(
     32, "peers", "of the local network dialled unasked; the rest are only told to routing", "connections_low"
 )
+
+# --- names in addresses (actors.discovery.bootstrap, runtime.network.dns) ------------------------
+DNSADDR_DEPTH_MAX: Final = Limit(4, "levels", "of /dnsaddr that lead to /dnsaddr", "loops; the public ones take 2")
+DNSADDR_QUESTIONS_MAX: Final = Limit(32, "questions", "asked of the DNS for one peer", "a tree of names; go has 32")
+DNSADDR_TEXTS_MAX: Final = Limit(64, "records", "of one answer that are read", "go-multiaddr-dns, 100 addresses")
+DNS_QUESTIONS_WAITING: Final = Limit(256, "questions", "to the DNS at one time; more fail at once", "nothing unbounded")
+DNS_THREADS_MAX: Final = Limit(4, "threads", "that wait for the DNS, while there is work", "4 public bootstrappers")
+BOOTSTRAPPERS_MAX: Final = Limit(256, "peers", "to enter the network by", "entries of a list in the configuration")

@@ -34,6 +34,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     find_by_delegated: bool = True
     walk_randomly: bool = True  # refresh the DHT's buckets
     # connections: prune from high down to low, never the protected, never the young
+    connections_wanted: int = 8  # while there are fewer, those by whom one enters the network are dialled
     connections_low: int = 96
     connections_high: int = 192
     connections_max: int = 256
@@ -76,6 +77,7 @@ LEECHER: Final = Policy(
     serve_dht=False,
     announce_content=False,
     advertise_filters=False,
+    connections_wanted=4,
     connections_low=8,
     connections_high=24,
     connections_max=32,

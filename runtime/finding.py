@@ -6,14 +6,19 @@ actor of its own that can be left out, killed and restarted; without it things a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shoal.actors.base import Context
+from shoal.actors.discovery.bootstrap.actor import BootstrapActor
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.discovery.mdns.actor import MdnsActor
+from shoal.runtime import naming
 from shoal.runtime.supervisor.specs import ChildSpec
+
+KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]  # peer ids and their multiaddrs, without /p2p
 
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
@@ -24,6 +29,15 @@ PUBLIC_BOOTSTRAPPERS: Final = (
     "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
 )
 """The IPFS network's own, as Kubo has them (config/bootstrap_peers.go)."""
+
+
+def by_peer(addrs: Iterable[str]) -> KeptPeers:
+    """Multiaddrs that end in /p2p/ID, gathered by peer.  Raises BadInput."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in addrs:
+        peer, addr = naming.peer_address(text)
+        found[peer] = (*found.get(peer, ()), *((addr,) if addr else ()))
+    return tuple(found.items())
 
 
 def bootstrappers(chosen: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,6 +56,7 @@ class Finding:
     bootstrap: tuple[str, ...] = ()  # multiaddrs, each ending in /p2p/ID
     delegated: tuple[str, ...] = ()  # URLs
     gateways: tuple[str, ...] = ()  # URLs
+    dns_server: tuple[str, int] | None = None  # that names in addresses are asked of; None: the system's
     listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
 
 
@@ -54,6 +69,19 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
     return specs
+
+
+def bootstrap_spec(finding: Finding | None, peers: KeptPeers) -> ChildSpec:
+    """The actor that enters the network, and stays connected to ``peers``; it runs in any node."""
+
+    def make(ctx: Context) -> BootstrapActor:
+        if finding is None:
+            return BootstrapActor(ctx, peers)
+        from shoal.runtime.network.dns import DnsResolver  # its library is only for those who use it
+
+        return BootstrapActor(ctx, peers, by_peer(finding.bootstrap), DnsResolver(finding.dns_server))
+
+    return ChildSpec("bootstrap", make)
 
 
 def _mdns(ctx: Context, listen: tuple[str, ...]) -> MdnsActor:
