@@ -6,6 +6,7 @@ actor of its own that can be left out, killed and restarted; without it things a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,11 +20,17 @@ from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime.finding_web import web_specs
+from shoal.actors.discovery.bootstrap.actor import BootstrapActor
+from shoal.actors.discovery.keys import Keys
+from shoal.actors.discovery.mdns.actor import MdnsActor
+from shoal.runtime import naming
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
 
 PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
+KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]  # peer ids and their multiaddrs, without /p2p
+
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
@@ -35,6 +42,15 @@ PUBLIC_BOOTSTRAPPERS: Final = (
 """The IPFS network's own, as Kubo has them (config/bootstrap_peers.go)."""
 
 BACKLOG_FILE: Final = "announce.sqlite"  # in the node's folder
+
+
+def by_peer(addrs: Iterable[str]) -> KeptPeers:
+    """Multiaddrs that end in /p2p/ID, gathered by peer.  Raises BadInput."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in addrs:
+        peer, addr = naming.peer_address(text)
+        found[peer] = (*found.get(peer, ()), *((addr,) if addr else ()))
+    return tuple(found.items())
 
 
 def bootstrappers(chosen: tuple[str, ...]) -> tuple[str, ...]:
@@ -53,6 +69,7 @@ class Finding:
     bootstrap: tuple[str, ...] = ()  # multiaddrs, each ending in /p2p/ID
     delegated: tuple[str, ...] = ()  # URLs
     gateways: tuple[str, ...] = ()  # URLs
+    dns_server: tuple[str, int] | None = None  # that names in addresses are asked of; None: the system's
     listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
 
 
@@ -81,6 +98,19 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
     return specs
+
+
+def bootstrap_spec(finding: Finding | None, peers: KeptPeers) -> ChildSpec:
+    """The actor that enters the network, and stays connected to ``peers``; it runs in any node."""
+
+    def make(ctx: Context) -> BootstrapActor:
+        if finding is None:
+            return BootstrapActor(ctx, peers)
+        from shoal.runtime.network.dns import DnsResolver  # its library is only for those who use it
+
+        return BootstrapActor(ctx, peers, by_peer(finding.bootstrap), DnsResolver(finding.dns_server))
+
+    return ChildSpec("bootstrap", make)
 
 
 def _mdns(ctx: Context, listen: tuple[str, ...]) -> MdnsActor:

@@ -7,6 +7,7 @@ for every kind, since the environment and flags have nothing else.  Pure.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
@@ -167,8 +168,20 @@ def _sources(value: Any) -> tuple[str, ...]:
     return () if NO_SOURCES in chosen else chosen
 
 
-def _bootstrapper(value: str) -> str:
-    return value if value == "default" else _peer_addr(value)
+def _bootstrap(value: Any) -> tuple[str, ...]:
+    chosen = _list_of(lambda one: one if one in ("default", NO_SOURCES) else _peer_addr(one))(value)
+    if NO_SOURCES in chosen and len(chosen) > 1:
+        raise ValueError(f"{NO_SOURCES} goes with no other")
+    return () if NO_SOURCES in chosen else chosen
+
+
+def _dns_server(value: Any) -> str:
+    address = _api(value)
+    try:
+        ipaddress.ip_address(_split(address)[0])
+    except ValueError:
+        raise ValueError("give IP:PORT, such as 127.0.0.1:53: a name would need a server to ask") from None
+    return address
 
 
 def _url(value: str) -> str:
@@ -269,7 +282,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "offline": Setting(_flag),
     "peers": Setting(_list_of(_peer_addr)),
     "sources": Setting(_sources),
-    "bootstrap": Setting(_list_of(_bootstrapper)),
+    "bootstrap": Setting(_bootstrap),
+    "dns_server": Setting(_dns_server),
     "delegated": Setting(_list_of(_url)),
     "gateways": Setting(_list_of(_url)),
     "routing_server": Setting(_flag),
