@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
 from shoal.runtime.supervisor.specs import ChildSpec
 
@@ -47,4 +48,7 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if finding is None:
         return []
     specs: list[ChildSpec] = []
+    # --- the DHTs, public and LAN
+    if "dht" in finding.sources:
+        specs.append(ChildSpec("dht", DhtActor))
     return specs

@@ -23,6 +23,7 @@ CLASSES = {
     "cold": ("shoal.actors.tiers.cold.actor", "ColdTierActor"),
     "transport": ("shoal.actors.transport.actor", "TransportActor"),
     "bootstrap": ("shoal.actors.discovery.bootstrap.actor", "BootstrapActor"),
+    "dht": ("shoal.actors.discovery.dht.actor", "DhtActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
