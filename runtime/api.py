@@ -245,7 +245,7 @@ class NodeApi:
     def swarm_connect(self, addr: str, timeout_s: float) -> str:
         """Connect to a multiaddr that ends in /p2p/ID.  The peer's id."""
         peer, bare = naming.peer_address(addr)
-        addrs = (bare,) if bare else ()
+        addrs: tuple[str, ...] = (bare,) if bare else ()
         if self._resolve_names is not None:
             began = time.monotonic()
             addrs = self._resolve_names(peer, addrs, timeout_s)
