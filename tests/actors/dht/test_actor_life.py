@@ -6,9 +6,9 @@ import pytest
 
 from shoal.actors.discovery.dht import wire
 from shoal.actors.discovery.dht.actor import JOIN_WAIT_S, UPKEEP_S
-from shoal.actors.discovery.dht.calls import CALL_TIMEOUT_S, IDLE_S, SWEEP_S
+from shoal.actors.discovery.dht.calls import CALL_TIMEOUT_S, IDLE_S, OVERTAKEN_S, SWEEP_S
 from shoal.actors.discovery.dht.kad import FAILED_S
-from shoal.actors.discovery.dht.keys import common_prefix, kad_id, peer_bytes
+from shoal.actors.discovery.dht.keys import common_prefix, kad_id, multihash, peer_bytes
 from shoal.actors.discovery.dht.table import SILENT_S
 from shoal.messages import dht, limits, routing, transport
 from shoal.messages.block import Buffer
@@ -185,6 +185,41 @@ def test_who_did_not_answer_is_not_dialled_again_for_a_while() -> None:
     bench.run(FAILED_S + 1)
     bench.tell(routing.SearchSource(CONTENT, 9, 0))
     assert [dial.peer for dial in bench.dials] == [peer(70), peer(70)]
+
+
+def test_a_call_that_takes_long_does_not_hold_up_those_behind_it() -> None:
+    bench = Bench()
+    bench.neighbours(1)
+    found = names()
+    slow = CID.of(b"slow")
+    bench.peers[peer(1)] = lambda asked: None if asked.key == multihash(slow) else found(asked)
+    late = bench.tell(routing.SearchSource(slow, 1, 0))
+    for ticket in range(2, 10):
+        bench.tell(routing.SearchSource(CONTENT, ticket, 0))
+    assert not bench.ctx.replies
+    bench.run(OVERTAKEN_S)
+    assert len(bench.ctx.replies) == 8
+    assert len(bench.streams) == 2
+    bench.run(CALL_TIMEOUT_S)
+    assert bench.replies(late) == [routing.SourceEnded("", 1)]
+    assert len(bench.streams) == 1
+    assert bench.actor.calls.open == 0
+
+
+def test_a_late_answer_on_a_stream_of_its_own_counts() -> None:
+    bench = Bench()
+    bench.neighbours(1)
+    bench.peers[peer(1)] = silent
+    late = bench.tell(routing.SearchSource(CONTENT, 1, 0))
+    (stream,) = bench.streams
+    bench.tell(routing.SearchSource(CID.of(b"behind"), 2, 0))
+    bench.run(OVERTAKEN_S)
+    answer = wire.encode(wire.Message(wire.Kind.GET_PROVIDERS, multihash(CONTENT), providers=(at(77),)))
+    bench.ctx.tell(bench.actor, transport.FrameReceived(peer(1), stream, wire.LAN_PROTOCOL, Buffer(answer)))
+    bench.run()
+    assert len(bench.replies(late)) == 2
+    assert stream not in bench.streams
+    assert len(bench.streams) == 1
 
 
 def test_calls_are_bounded() -> None:
