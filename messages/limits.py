@@ -389,3 +389,7 @@ DHT_PROBES_MAX: Final = Limit(256, "peers", "connected servers that wait to be t
 DHT_FAILED_KEPT: Final = Limit(4096, "peers", "remembered for a while as not answering", "nothing unbounded")
 DHT_VALUES_GATHERED: Final = Limit(64, "values", "gathered by one search for a value", "64 KiB each")
 DHT_PROVIDE_WAITING: Final = Limit(1048576, "CIDs", "that wait to be provided", "as many as can be pinned")
+
+# --- IPNS records (actors.discovery.dht.ipns) ----------------------------------------------------
+IPNS_RECORD_BYTES_MAX: Final = Limit(10 * KIB, "bytes", "of an IPNS record; more need not be handled", "IPNS spec")
+IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, which has nine", "nothing unbounded")

@@ -12,6 +12,7 @@ from typing import Final
 
 from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
+from shoal.actors.discovery.walk.actor import WalkActor
 from shoal.runtime.supervisor.specs import ChildSpec
 
 DEFAULT: Final = "default"  # in the configuration's list: all of these
@@ -51,4 +52,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- the DHTs, public and LAN
     if "dht" in finding.sources:
         specs.append(ChildSpec("dht", DhtActor))
+        # --- the random walk, which keeps their tables fresh
+        specs.append(ChildSpec("walk", WalkActor))
     return specs

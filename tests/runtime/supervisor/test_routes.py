@@ -28,6 +28,7 @@ CLASSES = {
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
+    "walk": ("shoal.actors.discovery.walk.actor", "WalkActor"),
 }
 
 
