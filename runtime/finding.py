@@ -22,6 +22,7 @@ from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime import naming
 from shoal.runtime.finding_web import web_specs
+from shoal.actors.discovery.walk.actor import WalkActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
@@ -95,6 +96,8 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- mDNS
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
+        # --- the random walk, which keeps their tables fresh
+        specs.append(ChildSpec("walk", WalkActor))
     return specs
 
 

@@ -33,6 +33,7 @@ CLASSES = {
     "adverts": ("shoal.actors.adverts.actor", "AdvertsActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
     "routing": ("shoal.actors.routing.actor", "RoutingActor"),
+    "walk": ("shoal.actors.discovery.walk.actor", "WalkActor"),
 }
 
 
