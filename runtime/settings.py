@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from multiaddr import Multiaddr
@@ -185,8 +185,8 @@ def _dns_server(value: Any) -> str:
 
 
 def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
-        raise ValueError(f"{value!r} is not a URL such as https://example.org")
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not value.isascii():
+        raise ValueError(f"{value!r} is not a URL such as https://example.org, without user and password")
     return value.rstrip("/")
 
 
@@ -261,6 +261,8 @@ def _policy_kind(name: str, kind: Any) -> Callable[[Any], Any]:
         return _flag
     if kind is str:
         return _text
+    if get_origin(kind) is Literal:
+        return _one_of(*get_args(kind))
     if kind is float:
         return _seconds if name.endswith("_s") else _rate
     if get_origin(kind) is tuple:
@@ -284,6 +286,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "dns_server": Setting(_dns_server),
     "delegated": Setting(_list_of(_url)),
     "gateways": Setting(_list_of(_url)),
+    "routing_server": Setting(_flag),
+    "gateway_server": Setting(_flag),
     "wire": Setting(_one_of(*get_args(Wire))),
     "cold_url": Setting(_text),
     "cold_segment_bytes": Setting(_size),

@@ -166,8 +166,9 @@ class TransportActor(Actor):
 
     @handles(lifecycle.ActorRestarted)
     def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
-        """A new bootstrap must know who is connected: should this actor die too, it is who dials them again."""
-        if message.name == "bootstrap":
+        """A new bootstrap must know who is connected: should this actor die too, it is who dials them again.  A new
+        routing ranks by it."""
+        if message.name in ("bootstrap", "routing"):
             self._tell_who_is_here(message.name)
 
     @handles(lifecycle.PolicyChanged)

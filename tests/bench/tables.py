@@ -12,6 +12,7 @@ from shoal.tests.bench import (
     blocks,
     directory,
     fetch,
+    find,
     heat,
     holders,
     latency,
@@ -39,6 +40,7 @@ TABLES: Final[dict[str, ModuleType]] = {
     "heat": heat,
     "tiers": tiers,
     "zipf": tiers_zipf,
+    "find": find,
     "soak": soak,
     "profile": profile,
 }
@@ -58,6 +60,7 @@ ALL: Final[tuple[tuple[str, ...], ...]] = (
     ("stream",),
     ("heat",),
     ("tiers",),
+    ("find",),
     ("zipf",),
 )
 """Table and arguments, in the order in which ``all`` runs them."""
