@@ -6,7 +6,7 @@ actor of its own that can be left out, killed and restarted; without it things a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from shoal.actors.discovery.bootstrap.actor import BootstrapActor
 from shoal.actors.discovery.dht.actor import DhtActor
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.discovery.mdns.actor import MdnsActor
+from shoal.actors.discovery.mdns.lan import LocalNetwork
 from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime import naming
@@ -70,6 +71,7 @@ class Finding:
     gateways: tuple[str, ...] = ()  # URLs
     dns_server: tuple[str, int] | None = None  # that names in addresses are asked of; None: the system's
     listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
+    lan: Callable[[], LocalNetwork] | None = None  # instead of those: the simulation's
 
 
 def finding_specs(finding: Finding | None) -> list[ChildSpec]:
@@ -98,23 +100,28 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
         specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
         # --- the random walk, which keeps their tables fresh
         specs.append(ChildSpec("walk", WalkActor))
+        specs.append(ChildSpec("mdns", lambda ctx: MdnsActor(ctx, _local_network(finding))))
     return specs
 
 
 def bootstrap_spec(finding: Finding | None, peers: KeptPeers) -> ChildSpec:
     """The actor that enters the network, and stays connected to ``peers``; it runs in any node."""
 
+    if finding is None:
+        return ChildSpec("bootstrap", lambda ctx: BootstrapActor(ctx, peers))
+    entrances, server = by_peer(finding.bootstrap), finding.dns_server
+
     def make(ctx: Context) -> BootstrapActor:
-        if finding is None:
-            return BootstrapActor(ctx, peers)
         from shoal.runtime.network.dns import DnsResolver  # its library is only for those who use it
 
-        return BootstrapActor(ctx, peers, by_peer(finding.bootstrap), DnsResolver(finding.dns_server))
+        return BootstrapActor(ctx, peers, entrances, DnsResolver(server))
 
     return ChildSpec("bootstrap", make)
 
 
-def _mdns(ctx: Context, listen: tuple[str, ...]) -> MdnsActor:
+def _local_network(finding: Finding) -> LocalNetwork:
+    if finding.lan is not None:
+        return finding.lan()
     from shoal.runtime.network.mdns import ZeroconfNetwork  # its library is only for those who use it
 
-    return MdnsActor(ctx, ZeroconfNetwork(listen))
+    return ZeroconfNetwork(finding.listen)

@@ -126,6 +126,13 @@ class Lan:
         """Take the host's wire out of the bridge, or put it back (``plugged``)."""
         _ip("-n", self._net, "link", "set", self._port(host), "up" if plugged else "down")
 
+    def unaddress(self, host: Host, addressed: bool = False) -> None:
+        """Take the host's address away, or give it back (``addressed``)."""
+        if addressed:
+            self._address(host)
+        else:
+            _ip("-n", host.namespace, "addr", "flush", "dev", INTERFACE)
+
     def close(self) -> None:
         """Kill what runs inside and remove all of it; safe to call twice."""
         if self in _living:
@@ -160,9 +167,12 @@ class Lan:
             inner, port = host.namespace, self._port(host)
             _ip("-n", self._net, "link", "add", port, "type", "veth", "peer", "name", INTERFACE, "netns", inner)
             _ip("-n", self._net, "link", "set", port, "master", "bridge", "up")
-            _ip("-n", inner, "addr", "add", f"{host.address}/24", "dev", INTERFACE)
             _ip("-n", inner, "link", "set", INTERFACE, "up")
-            _ip("-n", inner, "route", "add", "default", "dev", INTERFACE)
+            self._address(host)
+
+    def _address(self, host: Host) -> None:
+        _ip("-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", INTERFACE)
+        _ip("-n", host.namespace, "route", "add", "default", "dev", INTERFACE)
 
 
 LanFactory = Callable[..., Lan]

@@ -142,7 +142,7 @@ class MdnsActor(Actor):
         """To routing, those that are believed for as long in one message."""
         by_ttl: dict[float, dict[str, routing.PeerAddrs]] = {}
         for peer, addrs, ttl_s in known:
-            by_ttl.setdefault(ttl_s, {})[peer] = routing.PeerAddrs(peer, addrs)
+            by_ttl.setdefault(float(math.ceil(ttl_s)), {})[peer] = routing.PeerAddrs(peer, addrs)
         for ttl_s, peers in by_ttl.items():
             self.ctx.send(routing.PeersSeen(routing.MDNS, tuple(peers.values()), ttl_s))
 
