@@ -23,6 +23,8 @@ CLASSES = {
     "cold": ("shoal.actors.tiers.cold.actor", "ColdTierActor"),
     "transport": ("shoal.actors.transport.actor", "TransportActor"),
     "bootstrap": ("shoal.actors.discovery.bootstrap.actor", "BootstrapActor"),
+    "delegated": ("shoal.actors.discovery.delegated.actor", "DelegatedActor"),
+    "gateways": ("shoal.actors.gateways.actor", "GatewaysActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
