@@ -25,7 +25,6 @@ from shoal.messages.limits import DELEGATED_BODY_BYTES, DELEGATED_REQUESTS_PER_S
 from shoal.messages.replies import Failed
 
 SEARCH_S: Final = 30.0  # seconds of one search, however late its deadline: what boxo's server gives one
-SILENCE_S: Final = 15.0  # seconds without a byte: a server may search the DHT before it has its first line
 SLOW_S: Final = 3.0  # seconds of silence that tell something of a server, when its answer is not waited for
 LATE_S: Final = 0.05  # seconds before a deadline from which on no server is asked: none answers as fast
 # Only peers that bitswap can use, as far as the server knows, and addresses that this node can dial (IPIP-484).
@@ -147,7 +146,8 @@ class DelegatedActor(Actor):
         else:
             path = f"/routing/v1/peers/{quote(search.peer, safe='')}{PEERS_QUERY}"
         left_s = search.deadline - self.ctx.now() + LATE_S  # it is we who end what is late
-        get = Get(server.url + path, ACCEPT, DELEGATED_BODY_BYTES.value, left_s, min(left_s, SILENCE_S))
+        # A server may be silent all the time: it searches, and has nothing to say.
+        get = Get(server.url + path, ACCEPT, DELEGATED_BODY_BYTES.value, left_s, left_s)
         search.asked.add(server.url)
         search.requests += 1
         self.servers.asked(server)
