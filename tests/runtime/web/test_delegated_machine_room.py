@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.actors.discovery.delegated.peerids import key_cid_of
 from shoal.messages import routing
 from shoal.messages.base import Message
 from shoal.messages.cid import CID
@@ -151,7 +152,9 @@ def test_a_bad_server_costs_a_word_and_the_good_one_is_heard(rooms: ExitStack, b
 def test_where_a_peer_is(rooms: ExitStack) -> None:
     server = serve(
         rooms,
-        lambda request: request.reply(record(ED, TCP), NDJSON) if ED in request.path else request.reply(status=404),
+        lambda request: (
+            request.reply(record(ED, TCP), NDJSON) if str(key_cid_of(ED)) in request.path else request.reply(status=404)
+        ),
     )
     edge = room(rooms, server.url).machine.edge
     assert edge.ask(routing.FindPeer(ED), TIMEOUT_S) == routing.PeerFound(ED, (TCP,), "delegated")
