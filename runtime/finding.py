@@ -82,6 +82,8 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- the DHTs, public and LAN
     if "dht" in finding.sources:
         specs.append(ChildSpec("dht", DhtActor))
+        # --- the random walk, which keeps their tables fresh
+        specs.append(ChildSpec("walk", WalkActor))
     # --- routing and the peer book: after the sources, which it asks
     asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
     book = finding.folder / PEER_BOOK
@@ -97,9 +99,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways)
     # --- mDNS
     if "mdns" in finding.sources:
-        specs.append(ChildSpec("mdns", lambda ctx: _mdns(ctx, finding.listen)))
-        # --- the random walk, which keeps their tables fresh
-        specs.append(ChildSpec("walk", WalkActor))
         specs.append(ChildSpec("mdns", lambda ctx: MdnsActor(ctx, _local_network(finding))))
     return specs
 
