@@ -551,3 +551,8 @@ BOOTSTRAPPERS_MAX: Final = Limit(256, "peers", "to enter the network by", "entri
 # --- IPNS records (actors.discovery.dht.ipns) ----------------------------------------------------
 IPNS_RECORD_BYTES_MAX: Final = Limit(10 * KIB, "bytes", "of an IPNS record; more need not be handled", "IPNS spec")
 IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, which has nine", "nothing unbounded")
+
+# --- the provide sweep (actors.discovery.dht.regions) --------------------------------------------
+DHT_REGION_PEERS_MAX: Final = Limit(
+    65536, "peers", "that lookups of the last half hour have shown, about 400 bytes each", "nothing unbounded"
+)
