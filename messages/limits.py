@@ -535,6 +535,11 @@ MDNS_DIALLED_MAX: Final = Limit(
     32, "peers", "of the local network dialled unasked; the rest are only told to routing", "connections_low"
 )
 
+# --- what strangers may ask this node by HTTP (runtime.http.public) ----------------------------------------------
+PUBLIC_REQUESTS_MAX: Final = Limit(16, "requests", "of strangers; each holds a thread; more are told 429", "threads")
+PUBLIC_BODY_BYTES: Final = Limit(10 * KIB, "bytes", "of a body: an IPNS record has no more", "IPNS spec, record size")
+ROUTING_JSON_RECORDS: Final = Limit(100, "providers", "in one JSON answer", "http-routing-v1")
+ROUTING_NDJSON_RECORDS: Final = Limit(500, "providers", "in one stream of records", "nothing unbounded")
 # --- names in addresses (actors.discovery.bootstrap, runtime.network.dns) ------------------------
 DNSADDR_DEPTH_MAX: Final = Limit(4, "levels", "of /dnsaddr that lead to /dnsaddr", "loops; the public ones take 2")
 DNSADDR_QUESTIONS_MAX: Final = Limit(32, "questions", "asked of the DNS for one peer", "a tree of names; go has 32")
@@ -542,8 +547,7 @@ DNSADDR_TEXTS_MAX: Final = Limit(64, "records", "of one answer that are read", "
 DNS_QUESTIONS_WAITING: Final = Limit(256, "questions", "to the DNS at one time; more fail at once", "nothing unbounded")
 DNS_THREADS_MAX: Final = Limit(4, "threads", "that wait for the DNS, while there is work", "4 public bootstrappers")
 BOOTSTRAPPERS_MAX: Final = Limit(256, "peers", "to enter the network by", "entries of a list in the configuration")
-# --- what strangers may ask this node by HTTP (runtime.http.public) ----------------------------------------------
-PUBLIC_REQUESTS_MAX: Final = Limit(16, "requests", "of strangers; each holds a thread; more are told 429", "threads")
-PUBLIC_BODY_BYTES: Final = Limit(10 * KIB, "bytes", "of a body: an IPNS record has no more", "IPNS spec, record size")
-ROUTING_JSON_RECORDS: Final = Limit(100, "providers", "in one JSON answer", "http-routing-v1")
-ROUTING_NDJSON_RECORDS: Final = Limit(500, "providers", "in one stream of records", "nothing unbounded")
+
+# --- IPNS records (actors.discovery.dht.ipns) ----------------------------------------------------
+IPNS_RECORD_BYTES_MAX: Final = Limit(10 * KIB, "bytes", "of an IPNS record; more need not be handled", "IPNS spec")
+IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, which has nine", "nothing unbounded")

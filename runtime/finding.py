@@ -23,13 +23,14 @@ from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime import naming
 from shoal.runtime.finding_web import web_specs
+from shoal.actors.discovery.walk.actor import WalkActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
 
+PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]  # peer ids and their multiaddrs, without /p2p
 
-PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
@@ -81,6 +82,8 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- the DHTs, public and LAN
     if "dht" in finding.sources:
         specs.append(ChildSpec("dht", DhtActor))
+        # --- the random walk, which keeps their tables fresh
+        specs.append(ChildSpec("walk", WalkActor))
     # --- routing and the peer book: after the sources, which it asks
     asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
     book = finding.folder / PEER_BOOK

@@ -26,7 +26,7 @@ BUDGET_S: Final = 60.0  # seconds in which FILTER_SENT_PER_PEER may be sent
 BACK_OFF_S: Final = 5.0  # seconds before a stream is opened again, doubled for each failure in a row up to
 BACK_OFF_MAX_S: Final = 300.0  # seconds
 STABLE_S: Final = 60.0  # seconds after which a stream that ends was none of the failures in a row
-FRAME_KEPT: Final = 1024  # names after which the frame of the whole filter is made anew for the next peer
+FRAME_KEPT: Final = 0.25  # of a filter's size in news, after which its frame is made anew for the next peer
 
 
 @dataclass(slots=True)
@@ -176,7 +176,9 @@ class Telling:
         names = holding.names
         assert names is not None
         generation, told, complete, frame = self._frame
-        if generation != holding.generation or complete != names.complete or len(names.marks) - told > FRAME_KEPT:
+        news = wire.MARK_BYTES * (len(names.marks) - told)
+        stale = news > FRAME_KEPT * len(names.filter) or complete != names.complete
+        if generation != holding.generation or stale:
             told = len(names.marks)
             frame = wire.encode_whole(holding.generation, told, names.complete, names.filter)
             self._frame = (holding.generation, told, names.complete, frame)

@@ -65,7 +65,7 @@ class Telling:
         self.look_soon()
 
     def withdrawn(self, cids: Iterable[CID]) -> None:
-        """Do not tell these, unless they are being told now."""
+        """These are not urgent any more."""
         for cid in cids:
             self._urgent.pop(cid.multihash, None)
 
@@ -119,7 +119,9 @@ class Telling:
         rows = self.store.due(way, wall + schedule.TOGETHER_S[way], limit)
         rows = [row for row in rows if row.due <= wall or not row.failures]
         if way == OVER_DHT:
-            return [row for row in rows if row.cid not in self._fresh and row.cid.multihash not in self._urgent]
+            rows = [row for row in rows if row.cid not in self._fresh]
+            self.withdrawn(row.cid for row in rows)  # they go this way, then
+            return rows
         return [row for row in rows if row.metadata == rows[0].metadata]  # they go as one announcement
 
     # --- one batch ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from shoal.actors.bitswap.filters import DOUBT_S, Word
@@ -167,6 +168,11 @@ class Chooser:
             for source in known:
                 if source.peer not in want.tried and self.word(want, source) is not Word.NO:
                     self.probe(want, source)
+            # One filter was wrong: of those that say the same, some are asked at a time, or many liars would take long.
+            vouchers = (self.sources.get(peer) for peer in session.vouched if peer not in want.tried)
+            also = (source for source in vouchers if source is not None and self._vouches(want, source))
+            for source in islice(also, WIDE_PEERS.value):
+                self.probe(want, source)
         if self.now < session.probe_at:
             return
         session.probe_at = self.now + session.probe_wait

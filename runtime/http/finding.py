@@ -58,12 +58,9 @@ def get(call: Call) -> Iterator[dict[str, Any]]:
 def put(call: Call) -> Iterator[dict[str, Any]]:
     """``routing/put``: store a value, which is a file in the body."""
     key = call.arguments.one("key")
-    for data in files(call.parts(), "value-file"):
-        value = read_small(data, DHT_VALUE_BYTES_MAX.value, "a value")
-        stored = call.backend.discovery.dht_put(key, value, call.timeout_s).stored
-        yield {**shapes.event(shapes.VALUE), "Stored": stored}
-        return
-    raise BadInput("no value in the body", "send it as a part of multipart/form-data")
+    data = next(files(call.parts(), "value-file"))
+    value = read_small(data, DHT_VALUE_BYTES_MAX.value, "a value")
+    yield {**shapes.event(shapes.VALUE), "Stored": call.backend.discovery.dht_put(key, value, call.timeout_s).stored}
 
 
 def query(call: Call) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from shoal.messages.errors import BadInput
 from shoal.messages.limits import PUBSUB_DATA_MAX
 from shoal.runtime.http import found_shapes as shapes
 from shoal.runtime.http.call import Call
@@ -32,10 +31,9 @@ def peers(call: Call) -> dict[str, Any]:
 def pub(call: Call) -> bytes:
     """``pubsub/pub``: send the file in the body as one message."""
     topic = shapes.decoded_topic(call.arguments.one("topic"))
-    for data in files(call.parts(), "data"):
-        call.backend.pubsub.publish(topic, read_small(data, PUBSUB_DATA_MAX.value, "a message"), call.timeout_s)
-        return b""
-    raise BadInput("no message in the body", "send the data as a part of multipart/form-data")
+    data = read_small(next(files(call.parts(), "data")), PUBSUB_DATA_MAX.value, "a message")
+    call.backend.pubsub.publish(topic, data, call.timeout_s)
+    return b""
 
 
 def sub(call: Call) -> Iterator[bytes]:

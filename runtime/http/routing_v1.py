@@ -1,7 +1,8 @@
 """This node as a delegated router: /routing/v1/providers/, /peers/ and /ipns/.
 
-Source: specs.ipfs.tech/routing/http-routing-v1.  Generators for ``public``: a Head, then bytes, None while waiting.
-An answer in NDJSON streams records as they are found; its head is held back until the first, since "nobody" is 404.
+Source: specs.ipfs.tech/routing/http-routing-v1, with IPIP-0513: nobody found is an empty answer of status 200, which
+may be cached for a short time.  Generators for ``public``: a Head, then bytes, None while waiting.  In NDJSON records
+are streamed as they are found; the head is held back for a while, since what may be cached depends on the first.
 Off unless ``routing_server`` is set: each request makes this node search for somebody else.
 """
 
@@ -16,7 +17,7 @@ import msgspec
 
 from shoal.actors.discovery.delegated.peerids import base58_of, multihash_of
 from shoal.messages.cid import CID
-from shoal.messages.errors import BadInput, RemoteError
+from shoal.messages.errors import BadInput, NotFound, RemoteError
 from shoal.messages.limits import ROUTING_JSON_RECORDS, ROUTING_NDJSON_RECORDS
 from shoal.messages.routing import Provider
 from shoal.runtime.http.offers import Offers
@@ -25,6 +26,7 @@ from shoal.runtime.http.routing_shapes import JSON, NDJSON, Filters, accepts, ca
 
 SEARCH_S: Final = 30.0  # seconds of one search; boxo's server has the same
 PUT_S: Final = 60.0  # seconds to store a record at the peers nearest to it
+HEAD_S: Final = 3.0  # seconds after which the head of a stream is sent without a record
 IPNS_RECORD: Final = "application/vnd.ipfs.ipns-record"
 IPNS_AGE_S: Final = 60  # seconds that a record may be cached when its own TTL is not looked at
 
@@ -71,7 +73,13 @@ def ipns(asked: Asked, offers: Offers) -> Pieces:
     if not accepts(asked.headers.get("accept", ""), [IPNS_RECORD]):
         yield from _not_acceptable(IPNS_RECORD)
         return
-    value = offers.value(key, SEARCH_S)
+    try:
+        value = offers.value(key, SEARCH_S)
+    except NotFound as fault:  # any other type than that of a record says so (IPIP-0513)
+        body = f"{fault}\n".encode()
+        yield Head(200, caching(False, time.time()), len(body))
+        yield body
+        return
     headers = {
         "content-type": IPNS_RECORD,
         "etag": f'"{hashlib.sha256(value).hexdigest()[:32]}"',
@@ -104,17 +112,15 @@ def _records(name: str, kind: str, filters: Filters, found: Iterator[Provider | 
 
 def _lines(filters: Filters, found: Iterable[Provider | None]) -> Pieces:
     begun = False
+    late = time.monotonic() + HEAD_S
     for provider in found:
         passed = None if provider is None else filters.apply(provider)
-        if passed is None:
-            yield None
-            continue
-        if not begun:
+        if not begun and (passed is not None or time.monotonic() > late):
             begun = True
-            yield Head(200, {"content-type": NDJSON, **caching(True, time.time())})
-        yield msgspec.json.encode(record(passed)) + b"\n"
+            yield Head(200, {"content-type": NDJSON, **caching(passed is not None, time.time())})
+        yield None if passed is None else msgspec.json.encode(record(passed)) + b"\n"
     if not begun:
-        yield Head(404, {"content-type": NDJSON, **caching(False, time.time())}, 0)
+        yield Head(200, {"content-type": NDJSON, **caching(False, time.time())}, 0)
 
 
 def _whole(name: str, filters: Filters, found: Iterable[Provider | None]) -> Pieces:
@@ -126,5 +132,5 @@ def _whole(name: str, filters: Filters, found: Iterable[Provider | None]) -> Pie
         else:
             kept.append(passed)
     body = msgspec.json.encode(document(name, kept)) + b"\n"
-    yield Head(200 if kept else 404, {"content-type": JSON, **caching(bool(kept), time.time())}, len(body))
+    yield Head(200, {"content-type": JSON, **caching(bool(kept), time.time())}, len(body))
     yield body

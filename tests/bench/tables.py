@@ -15,6 +15,7 @@ from shoal.tests.bench import (
     find,
     heat,
     holders,
+    idle,
     latency,
     links,
     memory,
@@ -41,6 +42,7 @@ TABLES: Final[dict[str, ModuleType]] = {
     "tiers": tiers,
     "zipf": tiers_zipf,
     "find": find,
+    "idle": idle,
     "soak": soak,
     "profile": profile,
 }
@@ -61,6 +63,7 @@ ALL: Final[tuple[tuple[str, ...], ...]] = (
     ("heat",),
     ("tiers",),
     ("find",),
+    ("idle",),
     ("zipf",),
 )
 """Table and arguments, in the order in which ``all`` runs them."""

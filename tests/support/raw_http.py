@@ -31,6 +31,16 @@ class Request:
         """Write; ConnectionError when the client has gone."""
         self.socket.sendall(data)
 
+    def say_nothing(self) -> None:
+        """Keep the client waiting until it goes, or the test is over."""
+        self.socket.settimeout(TICK_S)
+        while not self.server.over.is_set():
+            try:
+                if not self.socket.recv(1024):
+                    return
+            except TimeoutError:
+                continue
+
     def hang_up(self) -> None:
         """End the connection."""
         self.socket.shutdown(socket.SHUT_RDWR)

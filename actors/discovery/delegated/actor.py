@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from typing import ClassVar, Final
-from urllib.parse import quote
 
 from shoal.actors.base import Actor, Context, handles
+from shoal.actors.discovery.delegated.peerids import key_cid_of
 from shoal.actors.discovery.delegated.records import ACCEPT, PeerRecord, RecordReader
 from shoal.actors.discovery.delegated.search import Search
 from shoal.actors.web.client import TOO_MANY_REQUESTS, Get, Head, HttpClient
@@ -25,7 +25,6 @@ from shoal.messages.limits import DELEGATED_BODY_BYTES, DELEGATED_REQUESTS_PER_S
 from shoal.messages.replies import Failed
 
 SEARCH_S: Final = 30.0  # seconds of one search, however late its deadline: what boxo's server gives one
-SILENCE_S: Final = 15.0  # seconds without a byte: a server may search the DHT before it has its first line
 SLOW_S: Final = 3.0  # seconds of silence that tell something of a server, when its answer is not waited for
 LATE_S: Final = 0.05  # seconds before a deadline from which on no server is asked: none answers as fast
 # Only peers that bitswap can use, as far as the server knows, and addresses that this node can dial (IPIP-484).
@@ -56,7 +55,13 @@ class DelegatedActor(Actor):
 
     @handles(routing.SearchPeer)
     def on_search_peer(self, message: routing.SearchPeer, envelope: Envelope) -> None:
-        self._begin(Search(envelope, min(envelope.deadline, self.ctx.now() + SEARCH_S), peer=message.peer))
+        search = Search(envelope, min(envelope.deadline, self.ctx.now() + SEARCH_S), peer=message.peer)
+        try:
+            key_cid_of(message.peer)
+        except RemoteError as fault:
+            self._answer(search, str(fault))
+        else:
+            self._begin(search)
 
     @handles(routing.StopSource)
     def on_stop_source(self, message: routing.StopSource, _: Envelope) -> None:
@@ -145,9 +150,10 @@ class DelegatedActor(Actor):
         if search.cid is not None:
             path = f"/routing/v1/providers/{search.cid.as_v1()}{PROVIDERS_QUERY}"
         else:
-            path = f"/routing/v1/peers/{quote(search.peer, safe='')}{PEERS_QUERY}"
+            path = f"/routing/v1/peers/{key_cid_of(search.peer)}{PEERS_QUERY}"
         left_s = search.deadline - self.ctx.now() + LATE_S  # it is we who end what is late
-        get = Get(server.url + path, ACCEPT, DELEGATED_BODY_BYTES.value, left_s, min(left_s, SILENCE_S))
+        # A server may be silent all the time: it searches, and has nothing to say.
+        get = Get(server.url + path, ACCEPT, DELEGATED_BODY_BYTES.value, left_s, left_s)
         search.asked.add(server.url)
         search.requests += 1
         self.servers.asked(server)

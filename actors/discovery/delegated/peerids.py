@@ -21,6 +21,12 @@ def base58_of(text: str) -> str:
     return str(libipld.encode_multibase("z", multihash_of(text)))[1:]
 
 
+def key_cid_of(text: str) -> CID:
+    """The same as the CID of its key, the one spelling that every server takes.  Raises RemoteError."""
+    multihash = multihash_of(text)
+    return CID(1, LIBP2P_KEY, multihash[0], multihash[2:])
+
+
 def multihash_of(text: str) -> bytes:
     """The same in bytes, as keys of the DHT have it."""
     if not text or len(text) > TEXT_MAX or not text.isascii() or not text.isalnum():

@@ -123,9 +123,9 @@ class DhtActor(Actor):
             if not isinstance(reply, Done):
                 self.ctx.after(RETRY_S, self._serve)
 
-        self._begin_anew()
         message = transport.ServeProtocol(self.serves or (), DHT_MESSAGE_MAX.value)
         self.ctx.request(message, answered, deadline=math.inf)
+        self._begin_anew()
 
     def _begin_anew(self) -> None:
         """All our streams are gone; who is connected will be told."""

@@ -55,6 +55,8 @@ def kind_of(addr: str) -> Kind:
         ip = ipaddress.ip_address(parts[2])
     except ValueError:
         return Kind.NOWHERE
+    if ip.version == 6 and ip.ipv4_mapped:  # an IPv4 address in disguise: nobody honest tells it so
+        return Kind.NOWHERE
     if ip.is_loopback:
         return Kind.LOOPBACK
     if any(ip in network for network in PRIVATE):

@@ -2,7 +2,8 @@
 
 A call ends in exactly one ``Outcome``.  On a stream one call is under way at a time, as others' servers expect it; the
 rest wait in order.  A stream that ends between two calls was the peer's to end: the call that met the end is
-made again on a new one, once.  Streams of ours without a call are closed after IDLE_S.
+made again on a new one, once.  A call that is long under way keeps its stream for itself when others wait behind it:
+those get a new one.  Streams of ours without a call are closed after IDLE_S.
 
 All is done through the context, so the same code runs in the simulation.  Not here: what is asked and why.
 """
@@ -26,6 +27,7 @@ from shoal.messages.replies import Failed
 
 CALL_TIMEOUT_S: Final = 10.0  # seconds for one call with its dial and stream (go-libp2p-kad-dht reads for 10 s)
 IDLE_S: Final = 30.0  # seconds that a stream is kept without a call; others' servers keep it for 60
+OVERTAKEN_S: Final = 1.5  # seconds after which a call no longer holds up those behind it
 SWEEP_S: Final = 5.0  # seconds between looks at idle streams
 
 
@@ -51,6 +53,7 @@ class Call:
     on_end: OnEnd
     timer: Timer | None = None
     again: bool = False  # it has met the end of an old stream once
+    sent: float = 0.0
     ends_at: int = 0  # bytes written to the stream when all of it is
 
 
@@ -69,6 +72,7 @@ class Line:
     call: Call | None = None
     waiting: deque[Call] = field(default_factory=deque)
     idle_since: float = 0.0
+    overtaking: bool = False  # a look at how long the call takes is due
 
 
 class Calls:
@@ -111,6 +115,11 @@ class Calls:
         call.timer = self.ctx.after(CALL_TIMEOUT_S, lambda: self._late(line, call))
         line.waiting.append(call)
         self._advance(line)
+
+    def is_asking(self, peer: str, protocol: str) -> bool:
+        """Whether a call to ``peer`` is under way or waits."""
+        line = self.lines.get((peer, protocol))
+        return line is not None and (line.call is not None or bool(line.waiting))
 
     # --- told by the transport -------------------------------------------------------------------------------
 
@@ -157,27 +166,32 @@ class Calls:
     def disconnected(self, peer: str) -> None:
         """The peer's last connection is gone, and with it its streams."""
         self.connected.discard(peer)
-        for line in [line for line in self.lines.values() if line.peer == peer and line.stream]:
-            self.streams.pop(line.stream, None)
+        for stream, line in [(stream, line) for stream, line in self.streams.items() if line.peer == peer]:
+            del self.streams[stream]
             self._lose_stream(line, "the connection is gone")
 
     def begin_anew(self) -> None:
         """No stream is left, and who is connected will be told again; whoever waits hears that it was our doing."""
         self.connected.clear()
+        lines = {id(line): line for line in (*self.lines.values(), *self.streams.values())}
         self.streams.clear()
-        lines, self.lines = list(self.lines.values()), OrderedDict()
-        for line in lines:
+        self.lines.clear()
+        for line in lines.values():
             self._fail_all(line, "the streams were reset", ours=True)
 
     # --- within ------------------------------------------------------------------------------------------
 
     def _advance(self, line: Line) -> None:
         """The next call, when nothing stands in its way."""
+        if line.call is not None and line.waiting:
+            self._overtake_later(line)
         if line.call is not None or line.busy:
             return
         if not line.waiting:
             line.idle_since = self.ctx.now()
             self._sweep_soon()
+            if line.stream and not self._is_current(line):  # one that was overtaken: nobody needs it again
+                self._close(line, reset=False)
         elif line.stream:
             self._send(line)
         elif line.peer in self.connected:
@@ -220,9 +234,33 @@ class Calls:
 
     def _send(self, line: Line) -> None:
         call = line.call = line.waiting.popleft()
+        call.sent = self.ctx.now()
         line.queued += len(call.payload)
         call.ends_at = line.queued
         self.ctx.send(transport.SendFrame(line.stream, as_buffers((call.payload,))), deadline=math.inf)
+
+    def _overtake_later(self, line: Line) -> None:
+        if line.overtaking or line.call is None:
+            return
+        line.overtaking = True
+        left = line.call.sent + OVERTAKEN_S - self.ctx.now()
+        self.ctx.after(max(0.0, left), lambda: self._overtake(line))
+
+    def _overtake(self, line: Line) -> None:
+        """Let the call that holds others up go on alone, on its stream."""
+        line.overtaking = False
+        call = line.call
+        if call is None or not line.waiting or not self._is_current(line):
+            return
+        if self.ctx.now() - call.sent < OVERTAKEN_S:
+            self._overtake_later(line)
+            return
+        call.again = True
+        alone = Line(line.peer, line.protocol, line.addrs, line.stream, queued=line.queued, written=line.written)
+        alone.call, line.call = call, None
+        self.streams[line.stream] = alone
+        line.stream = 0
+        self._advance(line)
 
     def _lose_stream(self, line: Line, reason: str) -> None:
         """The stream went; the call on it is made again if the stream had served before, else it has failed."""
@@ -248,16 +286,21 @@ class Calls:
     def _late(self, line: Line, call: Call) -> None:
         """Its time is over.  A stream on which an answer is outstanding cannot be used for the next call."""
         call.timer = None
-        if line.call is call:
-            self.streams.pop(line.stream, None)
-            self.ctx.send(transport.CloseStream(line.stream, reset=True), deadline=math.inf)
-            line.stream, line.call = 0, None
-        elif call in line.waiting:
+        if call in line.waiting:
             line.waiting.remove(call)
-        else:
-            return
+        else:  # it is on the line's stream, or alone on one of its own
+            line = next((one for one in self.streams.values() if one.call is call), line)
+            if line.call is not call:
+                return
+            line.call = None
+            self._close(line, reset=True)
         self._end(call, Outcome(failure="no answer in time"))
         self._advance(line)
+
+    def _close(self, line: Line, *, reset: bool) -> None:
+        self.streams.pop(line.stream, None)
+        self.ctx.send(transport.CloseStream(line.stream, reset=reset), deadline=math.inf)
+        line.stream = 0
 
     def _end_current(self, line: Line, outcome: Outcome) -> None:
         call, line.call = line.call, None
@@ -300,8 +343,7 @@ class Calls:
                 continue
             if line.stream:
                 surplus -= 1
-                self.streams.pop(line.stream, None)
-                self.ctx.send(transport.CloseStream(line.stream), deadline=math.inf)
+                self._close(line, reset=False)
             del self.lines[(line.peer, line.protocol)]
         if self.lines:
             self._sweep_soon()

@@ -142,7 +142,8 @@ class Kad:
             self.table.failed(row.peer)
         elif row.peer not in self.table and self.of_use(row.addrs):
             self._failed.pop(row.peer, None)
-            if len(self._probes) < DHT_PROBES_MAX.value:
+            asked = self.calls.is_asking(row.peer, self.protocol)  # as it is when we have dialled it to ask it
+            if not asked and len(self._probes) < DHT_PROBES_MAX.value:
                 self._probes[row.peer] = None
                 self.probe()
 

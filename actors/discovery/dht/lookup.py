@@ -66,7 +66,7 @@ class Lookup:
     def __init__(self, target: int, me: str, known: Iterable[PeerAddrs], wanted: int = K) -> None:
         self.target = target
         self.me = me
-        self.wanted = wanted
+        self.wanted = min(wanted, K)
         self.requests = 0
         self._steps: dict[str, Step] = {}
         self._order: list[Step] = []  # nearest first

@@ -28,6 +28,7 @@ from shoal.messages.replies import Failed
 from shoal.messages.routing import PeerAddrs, Provider
 
 QUORUM: Final = 16  # valid values after which a search for a value ends (go-libp2p-kad-dht)
+LEAD_S: Final = 0.05  # seconds before the asker's deadline at which a search ends: an answer after it is lost
 DIAL_TIMEOUT_S: Final = 10.0  # seconds for finding out whether a peer is where it is said to be
 
 
@@ -152,7 +153,8 @@ class Questions:
         on_answer: OnAnswer = lambda *_: None,
     ) -> Search:
         """A search within the time that the asker has."""
-        return self.searches.start(kad, question, on_end=on_end, on_answer=on_answer, deadline=envelope.deadline)
+        deadline = envelope.deadline - LEAD_S
+        return self.searches.start(kad, question, on_end=on_end, on_answer=on_answer, deadline=deadline)
 
     def failed(self, envelope: Envelope, error: str, reason: str) -> None:
         """Say no."""
@@ -233,6 +235,7 @@ class PeerSearch:
         self.envelope = envelope
         self.addrs: dict[str, Kad] = {}
         self.open: list[Search] = []
+        self.tried: set[str] = set()
         self.dialling = False
         self.ended = False
         try:
@@ -255,20 +258,29 @@ class PeerSearch:
             if one.peer == self.peer:
                 for addr in kad.of_use(one.addrs):
                     self.addrs.setdefault(addr, kad)
-        if self.addrs and not self.dialling and not self.ended:
+        self._dial()
+
+    def _dial(self) -> None:
+        """Try the addresses that have not been tried; the transport authenticates whoever answers there."""
+        fresh = tuple(addr for addr in self.addrs if addr not in self.tried)
+        if fresh and not self.dialling and not self.ended:
             self.dialling = True
-            dial = transport.Dial(self.peer, tuple(self.addrs))
+            self.tried.update(fresh)
+            dial = transport.Dial(self.peer, fresh)
             self.owner.ctx.request(dial, self._dialled, deadline=math.inf, timeout_s=DIAL_TIMEOUT_S)
 
     def _dialled(self, reply: Message) -> None:
+        self.dialling = False
         if isinstance(reply, transport.Dialed):
             self._end(first=reply.addr)
-        elif not self.open:
+            return
+        self._dial()
+        if not self.open and not self.dialling:
             self._end()
 
     def _searched(self, search: Search) -> None:
         self.open.remove(search)
-        if not self.open and not (self.dialling and search.outcome != DEADLINE):
+        if not self.open and (not self.dialling or search.outcome == DEADLINE):
             self._end()
 
     def _end(self, first: str = "") -> None:

@@ -28,6 +28,7 @@ class Streaming:
         self.router = router
         self.links = links
         self.on_change = on_change
+        self.bytes_sent = 0  # since start
 
     def serve(self, retry_s: float, is_served: type[Message]) -> None:
         """Have the transport take our protocols; again after ``retry_s`` seconds until it says ``is_served``."""
@@ -71,3 +72,4 @@ class Streaming:
                 self.links.queued(link, len(rpc))
                 self.ctx.count("rpcs_sent")
                 self.ctx.count("bytes_sent", len(rpc))
+                self.bytes_sent += len(rpc)

@@ -57,6 +57,31 @@ class Net:
             del self.queues[near, far]
             self.flush(near)
 
+    def reopen(self, a: int, b: int) -> None:
+        """The streams between two connected places break, with what was on its way, and are opened again."""
+        for near, far in ((a, b), (b, a)):
+            router = self.places[near].router
+            self.queues[near, far].clear()
+            router.closed(peer(far), self.now)
+            router.restarted(peer(far), self.now)
+            self.flush(near)
+        for near, far in ((a, b), (b, a)):
+            self.places[near].router.opened(peer(far), wire.MESHSUB_1_1)
+            self.flush(near)
+
+    def reborn(self, number: int) -> None:
+        """The actor of a place dies; another begins with nothing but its connections."""
+        old = self.places[number]
+        self.places[number] = Place(Router(random.Random(self.rng.random()), keys(number)))
+        self.places[number].got = old.got
+        for a, b in self.links:
+            if number in (a, b):
+                far = b if a == number else a
+                self.places[number].router.connected(peer(far), f"/ip4/10.0.0.{far}/tcp/1", outbound=a == number)
+        for a, b in self.links:
+            if number in (a, b):
+                self.reopen(a, b)
+
     def linked(self, a: int, b: int) -> bool:
         """Whether the two are connected."""
         return (a, b) in self.links or (b, a) in self.links

@@ -1,4 +1,4 @@
-"""Four routers under every sequence of connections, subscriptions and messages: what must hold, holds throughout."""
+"""Five routers under every sequence of connections, subscriptions and messages: what must hold, holds throughout."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class RouterMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def disconnect(self, data: st.DataObject) -> None:
         self.net.disconnect(*data.draw(st.sampled_from(list(self.net.links))))
+
+    @precondition(lambda self: self.net.links)
+    @rule(data=st.data())
+    def reopen(self, data: st.DataObject) -> None:
+        self.net.reopen(*data.draw(st.sampled_from(list(self.net.links))))
+
+    @rule(number=NUMBERS)
+    def reborn(self, number: int) -> None:
+        self.net.reborn(number)
 
     @rule(number=NUMBERS, topic=TOPICS)
     def subscribe(self, number: int, topic: str) -> None:

@@ -166,7 +166,7 @@ def test_a_drip_ends_at_the_total_time_and_silence_at_its_own() -> None:
     with RawServer(endless(CHUNKED, b"1\r\nx\r\n", 60.0)) as server:
         notes = fetched(get_of(server.url, silence_s=0.1))
     assert notes.code == "timeout"
-    with RawServer(lambda request: request.wait(60.0) and None) as server:
+    with RawServer(lambda request: request.say_nothing()) as server:
         notes = fetched(get_of(server.url, silence_s=0.1))
     assert (notes.code, notes.heads) == ("timeout", [])
 

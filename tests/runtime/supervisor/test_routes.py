@@ -26,6 +26,8 @@ CLASSES = {
     "dht": ("shoal.actors.discovery.dht.actor", "DhtActor"),
     "pubsub": ("shoal.actors.discovery.pubsub.actor", "PubsubActor"),
     "mdns": ("shoal.actors.discovery.mdns.actor", "MdnsActor"),
+    "delegated": ("shoal.actors.discovery.delegated.actor", "DelegatedActor"),
+    "gateways": ("shoal.actors.gateways.actor", "GatewaysActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
@@ -33,6 +35,7 @@ CLASSES = {
     "adverts": ("shoal.actors.adverts.actor", "AdvertsActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
     "routing": ("shoal.actors.routing.actor", "RoutingActor"),
+    "walk": ("shoal.actors.discovery.walk.actor", "WalkActor"),
 }
 
 

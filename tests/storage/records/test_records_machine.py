@@ -79,6 +79,22 @@ class RecordsMachine(RuleBasedStateMachine):
         self.model.add(key, peer, tuple(addr for addr in addrs if addr), self.now)
         self.wrote()
 
+    @rule(rows=st.lists(st.tuples(keys, peers), min_size=5, max_size=15))
+    def add_many(self, rows: list[tuple[bytes, str]]) -> None:
+        for key, peer in rows:
+            self.add(key, peer, ["/ip4/192.0.2.3/tcp/3"])
+
+    @rule(rows=st.lists(st.tuples(keys, st.binary(min_size=8, max_size=25), peers), min_size=3, max_size=6))
+    def put_many(self, rows: list[tuple[bytes, bytes, str]]) -> None:
+        for key, value, peer in rows:
+            self.put(key, value, peer)
+
+    @rule()
+    def look_at_all(self) -> None:
+        for number in range(8):
+            self.of(bytes([number]))
+            self.get(bytes([number]))
+
     @rule(key=keys)
     def of(self, key: bytes) -> None:
         found = self.store.providers(key, self.now)
