@@ -126,13 +126,11 @@ class _Run:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     def _main(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve())
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # which ends what the library left running
+                runner.run(self._serve())
         except Exception:
             log.exception("mDNS ended by a fault")
-        finally:
-            self._loop.close()
 
     async def _serve(self) -> None:
         try:
