@@ -497,6 +497,7 @@ HTTP_REDIRECTS_MAX: Final = Limit(3, "redirects", "of one request", "redirect lo
 HTTP_ERROR_BODY_BYTES: Final = Limit(
     16 * KIB, "bytes", "read of an answer that is none, so that its connection can be used again", "endless error page"
 )
+HTTP_FAULT_CHARS_MAX: Final = Limit(2000, "characters", "of what is told of all servers' faults", "nothing unbounded")
 HTTP_ASKED_MAX: Final = Limit(32, "connections", "to servers of one kind at one time", "descriptors")
 DELEGATED_BODY_BYTES: Final = Limit(
     4 * MIB, "bytes", "of one answer; 1,000 providers have some 500 KiB", "endless NDJSON"
