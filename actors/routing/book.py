@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from shoal.actors.routing.hygiene import clean_addrs, clean_ttl, is_peer_id, is_plausible
-from shoal.actors.routing.rows import CLAIMED, MET, UNKNOWN, USED, Addr, Facts, Row, bit, role_of
-from shoal.actors.routing.shares import Shares
+from shoal.actors.routing.rows import CLAIMED, MET, UNKNOWN, USED, Addr, Facts, Row, bit, kind_of
+from shoal.actors.routing.shares import Bounds, Shares
 from shoal.messages.limits import (
     ADDRESSES_PER_PEER,
     BOOK_ADDRS_PER_SOURCE,
@@ -35,10 +35,10 @@ SLICE: Final = 500  # rows looked at by one ``sweep``: about 1 ms
 class PeerBook:
     """All peers.  ``me``: this node's own id, which is never let in.  ``refused``: peers and addresses, since start."""
 
-    def __init__(self, me: str) -> None:
+    def __init__(self, me: str, bounds: Bounds | None = None) -> None:
         self.me = me
         self.rows: dict[str, Row] = {}
-        self.shares = Shares()
+        self.shares = Shares(bounds)
         self.refused = 0
         self._changed: dict[str, None] = {}
         self._gone: dict[str, None] = {}
@@ -128,7 +128,7 @@ class PeerBook:
         row = self.rows.get(peer)
         if row is None or not row.connected:
             return
-        row.role = role_of(protocols) or row.role
+        row.kind = kind_of(protocols) or row.kind
         row.seen = now
         good, bad = clean_addrs(addrs, BOOK_ADDRS_PER_SOURCE.value)
         self.refused += bad

@@ -104,6 +104,6 @@ class Library:
         known = row.step or row.blocks or row.failures
         return BookRow(
             row.peer, addrs, names(row.sources), score(facts) if known else 0.0, row.rtt_s, row.blocks, row.failures,
-            row.role or ("relayed" if any(map(is_relayed, row.addrs)) and not facts.direct else ""),
+            row.kind or ("relayed" if any(map(is_relayed, row.addrs)) and not facts.direct else ""),
             max(now - row.seen, 0.0),
         )  # fmt: skip
