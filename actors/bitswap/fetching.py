@@ -104,6 +104,7 @@ class Fetching:
             if wanted:
                 self.ctx.send(blocks.BlocksFetched(peer, tuple(wanted)), deadline=math.inf)
         if message.presences:
+            self.ctx.count("dont_haves", sum(not have for _, have in message.presences))
             self.seeker.presences(peer, message.presences, now)
             if not all(have for _, have in message.presences):
                 self.hunting.nudge()
@@ -150,6 +151,9 @@ class Fetching:
     def _say(self, link: Link, now: float) -> None:
         entries, full = self.seeker.take(link.peer, now)
         if entries or full:
+            asked = [entry.block for entry in entries if not entry.cancel]
+            self.ctx.count("want_blocks", sum(asked))
+            self.ctx.count("want_haves", len(asked) - sum(asked))
             self.streams.send(link, wire.encode(link.protocol, wants=entries, full=full), ledgers=False)
 
     def tick(self) -> None:
