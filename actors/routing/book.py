@@ -233,8 +233,7 @@ class PeerBook:
                 self._gone[peer] = None
 
     def rewrite(self) -> None:
-        """The file has lost everything: all of the book is to be written."""
-        self._gone.clear()
+        """The file has lost everything, or holds other times: all of the book is to be written."""
         self._changed = dict.fromkeys(self.rows)
 
     @property
