@@ -261,6 +261,13 @@ class Finding:
         """A dial has ended."""
         one.state, one.since = State.UP if up else State.FAILED, now
 
+    def all_lost(self, now: float) -> None:
+        """Every connection is gone: who was found is dialled again, for sessions that go on."""
+        for hunt in self.hunts.values():
+            for one in hunt.found.values():
+                if one.state is State.UP:
+                    one.state, one.since = State.NEW, now
+
     def useful(self) -> set[str]:
         """Found providers that are connected for a session that goes on."""
         return {one.peer for hunt in self.hunts.values() for one in hunt.found.values() if one.state is State.UP}

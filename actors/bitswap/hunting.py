@@ -156,6 +156,8 @@ class Hunting:
         """All connections are gone, and with them the protection of them."""
         self.protected.clear()
         self._told.clear()
+        self.finding.all_lost(self.ctx.now())
+        self.nudge()
 
     def routing_back(self) -> None:
         """Routing serves again."""
