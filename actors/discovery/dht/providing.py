@@ -18,9 +18,9 @@ from typing import Final, Protocol
 
 from shoal.actors.base import Context, Timer
 from shoal.actors.discovery.dht import wire
-from shoal.actors.discovery.dht.calls import Outcome
 from shoal.actors.discovery.dht.kad import SERVER, Kad
 from shoal.actors.discovery.dht.keys import multihash
+from shoal.actors.discovery.dht.lines import Outcome
 from shoal.actors.discovery.dht.questions import is_among_nearest
 from shoal.actors.discovery.dht.searching import Question, Search, Searches
 from shoal.actors.discovery.dht.table import K
