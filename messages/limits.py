@@ -324,7 +324,7 @@ PROVIDER_RECORDS_MAX: Final = Limit(
     200_000, "records", "of one DHT, about 150 bytes each on disk: 30 MB for what is others'", "lightweight node"
 )
 PROVIDER_RECORDS_PER_PEER: Final = Limit(
-    20_000, "records", "of one provider; a tenth of all, which no single peer may have", "limits list, input 67"
+    100_000, "records", "of one provider; half of all, and less when others want the room", "limits list, input 67"
 )
 PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
 PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
@@ -333,11 +333,6 @@ PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's address
 PROVIDERS_WITH_ADDRS: Final = Limit(
     32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
 )
-PROVIDER_BURST: Final = Limit(1_024, "records", "taken of one peer at once; then at a rate", "limits list, input 67")
-PROVIDER_RATE: Final = Limit(
-    64, "records a second", "taken of one peer; a sweep of 100,000 CIDs tells each server some hundred", "input 67"
-)
-RATED_PEERS_MAX: Final = Limit(4_096, "peers", "whose rate is remembered: as many as connections", "nothing unbounded")
 RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
 RECORD_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of one value; IPNS records have 10 KiB at most", "kad-dht")
 RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
@@ -398,3 +393,8 @@ IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, whic
 DHT_REGION_PEERS_MAX: Final = Limit(
     65536, "peers", "that lookups of the last half hour have shown, about 400 bytes each", "nothing unbounded"
 )
+DHT_TOLD_BURST: Final = Limit(
+    400, "records", "given to one peer at once; then at a rate", "DHT_SERVED_BURST, less a fifth"
+)
+DHT_TOLD_RATE: Final = Limit(40, "records a second", "given to one peer", "DHT_SERVED_RATE, less a fifth")
+DHT_TOLD_PEERS: Final = Limit(8192, "peers", "whose rate is remembered: those of 500 regions", "nothing unbounded")

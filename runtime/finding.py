@@ -7,14 +7,20 @@ actor of its own that can be left out, killed and restarted; without it things a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from shoal.actors.base import Context
 from shoal.actors.discovery.dht.actor import DhtActor
+from shoal.actors.discovery.dht.validators import validators
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.discovery.walk.actor import WalkActor
 from shoal.runtime.supervisor.specs import ChildSpec
+from shoal.storage.records.store import RecordStore
 
+RECORDS: Final = "records.sqlite"  # in the node's folder: what the public DHT keeps for others
+LAN_RECORDS: Final = "records-lan.sqlite"  # the same of the LAN's
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
@@ -44,6 +50,17 @@ class Finding:
     gateways: tuple[str, ...] = ()  # URLs
 
 
+def _dht(finding: Finding, ctx: Context) -> DhtActor:
+    """The DHT actor, with what it keeps for others in the node's folder."""
+
+    def records(lan: bool) -> RecordStore:
+        store = RecordStore(finding.folder / (LAN_RECORDS if lan else RECORDS))
+        store.open()
+        return store
+
+    return DhtActor(ctx, records, validators(finding.keys))
+
+
 def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     """The actors that find, in the order of their start; none without ``finding``."""
     if finding is None:
@@ -51,7 +68,7 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     specs: list[ChildSpec] = []
     # --- the DHTs, public and LAN
     if "dht" in finding.sources:
-        specs.append(ChildSpec("dht", DhtActor))
+        specs.append(ChildSpec("dht", partial(_dht, finding)))
         # --- the random walk, which keeps their tables fresh
         specs.append(ChildSpec("walk", WalkActor))
     return specs

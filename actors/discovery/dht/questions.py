@@ -14,10 +14,9 @@ from shoal.actors.base import Context
 from shoal.actors.discovery.dht import wire
 from shoal.actors.discovery.dht.calls import Outcome
 from shoal.actors.discovery.dht.kad import OFF, Kad
-from shoal.actors.discovery.dht.keys import kad_id, multihash, peer_bytes
+from shoal.actors.discovery.dht.keys import multihash, peer_bytes
 from shoal.actors.discovery.dht.lookup import RESILIENCY
 from shoal.actors.discovery.dht.searching import DEADLINE, NOBODY, STOPPED, OnAnswer, Question, Search, Searches
-from shoal.actors.discovery.dht.table import K
 from shoal.actors.discovery.dht.values import Validators
 from shoal.messages import dht, routing, transport
 from shoal.messages.base import Message
@@ -354,9 +353,3 @@ class ValueSearch:
         for where, peer, value in self.values:
             if peer and value != best:
                 where.ask(peer, (), better, lambda _: None)
-
-
-def is_among_nearest(kad: Kad, key: bytes, search: Search) -> bool:
-    """Whether this node is itself one of the K nearest to ``key``, as far as the search shows."""
-    steps = search.nearest(K)
-    return len(steps) < K or (kad.table.at ^ kad_id(key)) < steps[-1].distance
