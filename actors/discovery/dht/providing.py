@@ -16,10 +16,10 @@ from typing import Final
 
 from shoal.actors.base import Context, Timer
 from shoal.actors.discovery.dht import wire
-from shoal.actors.discovery.dht.calls import Outcome
 from shoal.actors.discovery.dht.delivery import Sent
 from shoal.actors.discovery.dht.kad import SERVER, Kad
 from shoal.actors.discovery.dht.keys import kad_id, multihash, peer_kad_id
+from shoal.actors.discovery.dht.lines import Outcome
 from shoal.actors.discovery.dht.rates import Rates
 from shoal.actors.discovery.dht.regions import Regions
 from shoal.actors.discovery.dht.searching import Question, Search, Searches

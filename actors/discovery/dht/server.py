@@ -8,9 +8,9 @@ Source: libp2p kad-dht spec, "RPC messages"; go-libp2p-kad-dht handlers.go.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from shoal.actors.discovery.dht import addresses
@@ -23,6 +23,7 @@ from shoal.messages.errors import RemoteError
 from shoal.messages.limits import DHT_PROVIDER_KEY_MAX
 from shoal.messages.routing import PeerAddrs
 
+LATEST: Final = 253_402_300_799.0  # the end of the year 9999, the last that RFC 3339 can write
 PROVIDERS_TOLD: Final = 64  # of one key in one answer; with addresses some 15 KiB
 
 
@@ -120,8 +121,8 @@ class Server:
             self.validators.validate(key, stored.value, wall)
         except RemoteError:  # it was valid once: its end of life has come
             return None
-        received = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, stored.received)))
-        return Record(key, stored.value, received)
+        received = datetime.fromtimestamp(min(max(0.0, stored.received), LATEST), UTC)
+        return Record(key, stored.value, received.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def _put_value(self, message: Message, sender: str, wall: float) -> Message:
         record = message.record
