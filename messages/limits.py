@@ -319,6 +319,30 @@ BROKEN_SHOWN_MAX: Final = Limit(64, "CIDs", "told of one broken pin", "an answer
 MOVED_AT_ONCE_MAX: Final = Limit(256, "blocks", "of one order to move or find them by name", "a request must end")
 ORDERS_MAX: Final = Limit(64, "orders", "to move or evict blocks under way or waiting at one time", "nothing unbounded")
 
+# --- what a DHT server keeps for others (storage.records) ----------------------------------------
+PROVIDER_RECORDS_MAX: Final = Limit(
+    200_000, "records", "of one DHT, about 150 bytes each on disk: 30 MB for what is others'", "lightweight node"
+)
+PROVIDER_RECORDS_PER_PEER: Final = Limit(
+    100_000, "records", "of one provider; half of all, and less when others want the room", "limits list, input 67"
+)
+PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
+PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
+PROVIDER_ADDRS_MAX: Final = Limit(16, "addresses", "kept of one provider", "CVE-2023-40583")
+PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
+PROVIDERS_WITH_ADDRS: Final = Limit(
+    32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
+)
+RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
+RECORD_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of one value; IPNS records have 10 KiB at most", "kad-dht")
+RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
+RECORD_VALUES_PER_PEER: Final = Limit(
+    8 * MIB, "bytes", "of values that one peer has put; its oldest go first", "limits list, input 67"
+)
+RECORD_KEY_BYTES_MAX: Final = Limit(1 * KIB, "bytes", "of a value's key: a name space and a peer id", "kad-dht")
+RECORDS_WAL_BYTES: Final = Limit(
+    16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
+)
 # --- the DHT (actors.discovery.dht) --------------------------------------------------------------
 DHT_MESSAGE_MAX: Final = Limit(
     512 * KIB, "bytes", "of one message; 1,000 providers with addresses fit", "go-libp2p reads 4 MiB"
@@ -557,3 +581,8 @@ IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, whic
 DHT_REGION_PEERS_MAX: Final = Limit(
     65536, "peers", "that lookups of the last half hour have shown, about 400 bytes each", "nothing unbounded"
 )
+DHT_TOLD_BURST: Final = Limit(
+    400, "records", "given to one peer at once; then at a rate", "DHT_SERVED_BURST, less a fifth"
+)
+DHT_TOLD_RATE: Final = Limit(40, "records a second", "given to one peer", "DHT_SERVED_RATE, less a fifth")
+DHT_TOLD_PEERS: Final = Limit(8192, "peers", "whose rate is remembered: those of 500 regions", "nothing unbounded")

@@ -12,12 +12,10 @@ from typing import Final
 from shoal.actors.base import Context
 from shoal.actors.discovery.dht import wire
 from shoal.actors.discovery.dht.kad import OFF, Kad
-from shoal.actors.discovery.dht.keys import kad_id
 from shoal.actors.discovery.dht.lines import Outcome
 from shoal.actors.discovery.dht.peer_search import PeerSearch
 from shoal.actors.discovery.dht.provider_search import ProviderSearch
 from shoal.actors.discovery.dht.searching import OnAnswer, Question, Search, Searches
-from shoal.actors.discovery.dht.table import K
 from shoal.actors.discovery.dht.value_search import ValueSearch
 from shoal.actors.discovery.dht.values import Validators
 from shoal.messages import dht, routing
@@ -159,9 +157,3 @@ class Questions:
 
     def _no_rules(self, envelope: Envelope, key: bytes) -> None:
         self.failed(envelope, "BadInput", f"no rules for a key such as {key[:40]!r}: use /ipns/ or /pk/")
-
-
-def is_among_nearest(kad: Kad, key: bytes, search: Search) -> bool:
-    """Whether this node is itself one of the K nearest to ``key``, as far as the search shows."""
-    steps = search.nearest(K)
-    return len(steps) < K or (kad.table.at ^ kad_id(key)) < steps[-1].distance
