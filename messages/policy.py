@@ -41,6 +41,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     find_by_delegated: bool = True
     walk_randomly: bool = True  # refresh the DHT's buckets
     # connections: prune from high down to low, never the protected, never the young
+    connections_wanted: int = 8  # while there are fewer, those by whom one enters the network are dialled
     connections_low: int = 96
     connections_high: int = 192
     connections_max: int = 256
@@ -84,6 +85,7 @@ LEECHER: Final = Policy(
     announce_content=False,
     announce="none",
     advertise_filters=False,
+    connections_wanted=4,
     connections_low=8,
     connections_high=24,
     connections_max=32,

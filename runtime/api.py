@@ -8,6 +8,7 @@ with a RemoteError.  Nothing here knows threads or the network; in the simulatio
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
@@ -30,6 +31,7 @@ from shoal.runtime.holding import Holding
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, BlockFacts, EntryKind, ImportResult, LsEntry
 from shoal.runtime.keeping import PRIORITY_PINNED, Keeping
 from shoal.runtime.machine import Machine
+from shoal.runtime.offering import Offering
 from shoal.runtime.paths import resolve, root_of
 from shoal.runtime.pubsub import Pubsub
 from shoal.runtime.supervisor.routes import render
@@ -49,6 +51,10 @@ USAGE_TIMEOUT_S: Final = 2.0  # seconds for what is known of a block's use, whic
 SCRAPE_AGE_S: Final = 10.0  # seconds for which the metrics' figures of the tiers are kept
 
 
+ResolveNames = Callable[[str, tuple[str, ...], float], tuple[str, ...]]
+"""A peer's addresses (without /p2p) with IPs in place of names, within so many seconds.  Raises NotFound."""
+
+
 class NodeApi:
     """A running node, for its users.  Thread-safe: each call has its own inbox."""
 
@@ -58,10 +64,12 @@ class NodeApi:
         *,
         default_profile: ImportProfile = UNIXFS_V0_2015,
         shutdown: Callable[[], None] = lambda: None,
+        resolve_names: ResolveNames | None = None,
     ) -> None:
-        """``shutdown`` is what ``/api/v0/shutdown`` calls."""
+        """``shutdown`` is what ``/api/v0/shutdown`` calls; ``resolve_names`` asks the DNS."""
         self.machine = machine
         self.shutdown = shutdown
+        self._resolve_names = resolve_names
         self.edge = machine.edge
         self.default_profile = default_profile
         self._holding = Holding(self.edge)
@@ -69,6 +77,7 @@ class NodeApi:
         self.discovery = Discovering(machine)
         self.announcing = Announcing(machine)
         self.pubsub = Pubsub(machine)
+        self.offers = Offering(machine)
 
     # --- the node ----------------------------------------------------------------------------------
 
@@ -236,8 +245,12 @@ class NodeApi:
     def swarm_connect(self, addr: str, timeout_s: float) -> str:
         """Connect to a multiaddr that ends in /p2p/ID.  The peer's id."""
         peer, bare = naming.peer_address(addr)
-        dial = transport.Dial(peer, (bare,) if bare else ())
-        return self._ask(transport.Dialed, dial, timeout_s).peer
+        addrs: tuple[str, ...] = (bare,) if bare else ()
+        if self._resolve_names is not None:
+            began = time.monotonic()
+            addrs = self._resolve_names(peer, addrs, timeout_s)
+            timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
+        return self._ask(transport.Dialed, transport.Dial(peer, addrs), timeout_s).peer
 
     def swarm_peers(self) -> tuple[transport.PeerInfo, ...]:
         """Every connection."""

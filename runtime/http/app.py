@@ -92,12 +92,35 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send_plain(receive, send, 404, b"404 page not found\n")
 
 
+def _public_routes(config: Config, backend: Backend) -> list[Route]:
+    """What strangers may ask, as far as the user lets them."""
+    if not (config.routing_server or config.gateway_server):
+        return []
+    from shoal.runtime.http import public, routing_v1, trustless
+
+    rows: list[tuple[str, public.Serve, tuple[str, ...]]] = []
+    if config.routing_server:
+        rows += [
+            ("/routing/v1/providers/", routing_v1.providers, ("GET", "HEAD")),
+            ("/routing/v1/peers/", routing_v1.peers, ("GET", "HEAD")),
+            ("/routing/v1/ipns/", routing_v1.ipns, ("GET", "HEAD", "PUT")),
+        ]
+    if config.gateway_server:
+        rows.append(("/ipfs/", trustless.block, ("GET", "HEAD")))
+    limiter = public.public_limiter()
+    return [
+        Route(prefix + "{rest:path}", public.PublicEndpoint(prefix, serve, backend.offers, limiter, methods))
+        for prefix, serve, methods in rows
+    ]
+
+
 def make_app(config: Config, backend: Backend) -> ASGIApp:
     """The application.  To be called inside trio."""
     edge = Edge(backend, config.timeouts.request_s, config.repo)
     routes = [Route(ROOT + command.path, Endpoint(command, edge)) for command in COMMANDS]
     limiter = probe_limiter()
     routes += [Route(path, ProbeEndpoint(probe, backend, limiter)) for path, probe in PROBES.items()]
+    routes += _public_routes(config, backend)
     app: ASGIApp = Router(routes, redirect_slashes=False, default=not_found)
     if config.api_origins:
         app = CORSMiddleware(

@@ -25,6 +25,7 @@ from shoal.messages.policy import Policy
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
 from shoal.runtime.figures import Figures
+from shoal.runtime.http.offers import Offers
 
 if TYPE_CHECKING:  # they know libp2p, which costs seconds to import
     from shoal.runtime.announcing import Announcing
@@ -195,6 +196,10 @@ class Backend(Protocol):
     @property
     def pubsub(self) -> Pubsub:
         """Its topics."""
+
+    @property
+    def offers(self) -> Offers:
+        """What it answers to strangers."""
 
     def identity(self) -> Identity:
         """Who this node is and where it listens."""

@@ -18,6 +18,7 @@ from shoal.messages.errors import BadInput, NotFound, Unavailable
 from shoal.messages.exchange import BitswapStats
 from shoal.messages.lifecycle import ActorInfo, ActorsListed
 from shoal.messages.policy import WORKER, Policy, policy_of
+from shoal.messages.routing import Provider
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
 from shoal.runtime.adding import BlockSink, add_items
@@ -80,11 +81,52 @@ class _DictSink(BlockSink):
             self.blocks.update((block.cid, bytes(block.data)) for block in new)
 
 
+class DictOffers:
+    """What strangers may ask: ``found`` are the providers of anything, ``values`` the DHT; blocks are the store's."""
+
+    def __init__(self, blocks: dict[CID, bytes]) -> None:
+        self.blocks = blocks
+        self.found: list[Provider | None] = []  # None: a moment of waiting
+        self.values: dict[bytes, bytes] = {}
+        self.asked: list[tuple[object, int]] = []
+        self.closed = 0
+        self.before_each: Callable[[], None] = lambda: None
+
+    def providers(self, cid: CID, count: int, timeout_s: float) -> Iterator[Provider | None]:
+        self.asked.append((cid, count))
+        try:
+            for provider in self.found[:count]:
+                self.before_each()
+                yield provider
+        finally:
+            self.closed += 1
+
+    def addresses(self, peer: str, timeout_s: float) -> Iterator[Provider | None]:
+        self.asked.append((peer, 1))
+        yield from (one for one in self.found if one is None or one.peer == peer)
+
+    def value(self, key: bytes, timeout_s: float) -> bytes:
+        if key not in self.values:
+            raise NotFound("no such value")
+        return self.values[key]
+
+    def put_value(self, key: bytes, value: bytes, timeout_s: float) -> None:
+        if not value.startswith(b"valid"):
+            raise BadInput("the record is not valid", "sign it")
+        self.values[key] = value
+
+    def block(self, cid: CID, timeout_s: float) -> memoryview:
+        if cid not in self.blocks:
+            raise NotFound("not here")
+        return memoryview(self.blocks[cid])
+
+
 class DictBackend:
     """The backend.  ``blocks`` is the store; ``reading`` counts the streams that are open."""
 
     def __init__(self) -> None:
         self.blocks: dict[CID, bytes] = {}
+        self.offers = DictOffers(self.blocks)
         self.before_fetch: Callable[[CID], None] = lambda cid: None
         self.reading = 0
         self.stopped = threading.Event()
