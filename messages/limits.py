@@ -364,3 +364,7 @@ ANNOUNCED_SHARE: Final = Limit(4, "parts", "into which all is cut; what one neig
 ANNOUNCEMENTS_BURST: Final = Limit(256, "announcements", "taken of one neighbour at once", "sybils")
 ANNOUNCEMENTS_RATE: Final = Limit(8, "announcements a second", "taken of one neighbour", "sybils")
 ANNOUNCE_BURST: Final = Limit(16, "announcements", "of our own at once: 4,096 CIDs", "swarm traffic")
+PUBSUB_SEARCHES_MAX: Final = Limit(256, "searches", "open at one time; more are answered at once", "nothing unbounded")
+WANTS_HEARD_MAX: Final = Limit(1024, "CIDs", "wanted by others and waiting to be looked up", "amplification")
+WANTS_LOOKED_UP: Final = Limit(64, "CIDs", "wanted by others, looked up in one heartbeat", "amplification")
+WANTS_ANSWERED_MAX: Final = Limit(4096, "CIDs", "looked up in the last minute, which are not again", "amplification")
