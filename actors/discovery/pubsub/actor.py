@@ -46,7 +46,7 @@ class PubsubActor(Actor):
         self.links = Links(ctx.random)
         self.streaming = Streaming(ctx, self.router, self.links, self._handled)
         self.subscribers = Subscribers()
-        self.swarm = SwarmTopic(ctx, self.router)
+        self.swarm = SwarmTopic(ctx, self.router, self._handled)
         self._beating = False
         self._published_at = -math.inf
 

@@ -7,6 +7,7 @@ bounded.  A block is claimed only after placement has said that it is here.  Pur
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 from typing import Final
@@ -47,6 +48,10 @@ class Wanted:
                 continue
             self._done[cid.multihash] = now
             self._waiting[cid] = now + self.rng.uniform(0.0, spread_s)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next is to be looked up; infinity when there is none."""
+        return max(0.0, min(self._waiting.values(), default=math.inf) - now)
 
     def due(self, now: float) -> list[CID]:
         """CIDs to look up now."""

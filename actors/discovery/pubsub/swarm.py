@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from shoal.actors.base import Context
+from shoal.actors.base import Context, Timer
 from shoal.actors.discovery.pubsub import announcements
 from shoal.actors.discovery.pubsub.announcements import TOPIC, Statement
 from shoal.actors.discovery.pubsub.answering import ANSWER_TTL_S, ENOUGH, Wanted
-from shoal.actors.discovery.pubsub.asking import WANT_TTL_S, Key, Search, Searches
+from shoal.actors.discovery.pubsub.asking import WANT_AFTER_S, WANT_TTL_S, Key, Search, Searches
 from shoal.actors.discovery.pubsub.hints import Hints
 from shoal.actors.discovery.pubsub.router import Delivery, Router, Verdict
 from shoal.actors.discovery.pubsub.telling import Teller
@@ -32,9 +32,11 @@ LOOK_UP_S: Final = 10.0  # seconds for placement to say what is here
 class SwarmTopic:
     """Announcements, both ways.  The router validates TOPIC's messages by it."""
 
-    def __init__(self, ctx: Context, router: Router) -> None:
+    def __init__(self, ctx: Context, router: Router, on_change: Callable[[], None]) -> None:
+        """``on_change``: called when something is to be sent that no message in hand caused."""
         self.ctx = ctx
         self.router = router
+        self.on_change = on_change
         self.hints = Hints()
         self.teller = Teller(ctx.random)
         self.searches = Searches()
@@ -42,6 +44,8 @@ class SwarmTopic:
         self.refused = 0  # announcements of others: malformed, untimely, too many
         self._had_neighbours = False
         self._asking = False
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
         router.validators[TOPIC] = self.validate
 
     # --- others' -----------------------------------------------------------------------------------------
@@ -73,6 +77,7 @@ class SwarmTopic:
                     self._found(key, search)
         elif statement.about == WANT and self.ctx.policy.serve_blocks and self.ctx.policy.announce_content:
             self.wanted.heard(statement.cids, len(self.hints.authors), self.ctx.now())
+            self._wake_in(self.wanted.wait_s(self.ctx.now()))
 
     def _refuse(self, why: str) -> None:
         self.refused += 1
@@ -113,18 +118,18 @@ class SwarmTopic:
             self.teller.alone()
         self._had_neighbours = neighbours
         if self.teller.is_due(now) and not self._asking:
-            self.ask_addrs(self._tell_peer)
+            self._ask_addrs()
         self._ask_and_answer(now)
 
-    def ask_addrs(self, then: Callable[[], None] | None = None) -> None:
-        """Learn from the transport where we can be dialled."""
+    def _ask_addrs(self) -> None:
+        """Learn from the transport where we can be dialled, and tell it."""
 
         def answered(reply: Message) -> None:
             self._asking = False
             if isinstance(reply, transport.Identity):
                 self.teller.moved(reply.addrs, reply.peer)
-                if then is not None:
-                    then()
+                self._tell_peer()
+                self.on_change()
 
         self._asking = True
         self.ctx.request(transport.WhoAmI(), answered, timeout_s=WHO_AM_I_S, deadline=math.inf)
@@ -158,6 +163,8 @@ class SwarmTopic:
         may_ask = self.has_neighbours and self.ctx.policy.find_by_pubsub and origin_class(envelope.origin) != "peer"
         if key in self.searches.open and (search.told or not may_ask):
             self._end(key, search)
+        elif key in self.searches.open:
+            self._wake_in(WANT_AFTER_S)
 
     def stop_search(self, asker: str, ticket: int) -> None:
         """The asker needs it no more, and hears no more."""
@@ -179,8 +186,21 @@ class SwarmTopic:
         self.searches.end(*key)
         self.ctx.reply(search.envelope, routing.SourceEnded(messages=search.wants))
 
+    def _wake_in(self, seconds: float) -> None:
+        """Look in so many seconds, or sooner if that was said before: a heartbeat would be late."""
+        at = self.ctx.now() + seconds
+        if at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._timer_at = self.ctx.after(seconds, self._woken), at
+
+    def _woken(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._ask_and_answer(self.ctx.now())
+        self.on_change()
+
     def _ask_and_answer(self, now: float) -> None:
-        """Once a heartbeat: ask for what is searched, end searches, look up what others want."""
+        """At every heartbeat, and when something is due before: ask for what is searched, end searches, look up what others want."""
         for key, search in self.searches.over(now):
             self._end(key, search)
         wanted = self.searches.to_want(now)
@@ -197,6 +217,7 @@ class SwarmTopic:
                 if here:
                     self.ctx.count("wants_answered", len(here))
                     self._publish(self.teller.about(HAVE, here, ANSWER_TTL_S, (), self.ctx.wall())[0])
+                    self.on_change()
 
         self.ctx.request(blocks.HasBlocks(cids), answered, timeout_s=LOOK_UP_S, deadline=math.inf)
 
