@@ -586,3 +586,7 @@ DHT_TOLD_BURST: Final = Limit(
 )
 DHT_TOLD_RATE: Final = Limit(40, "records a second", "given to one peer", "DHT_SERVED_RATE, less a fifth")
 DHT_TOLD_PEERS: Final = Limit(8192, "peers", "whose rate is remembered: those of 500 regions", "nothing unbounded")
+PUBSUB_SEARCHES_MAX: Final = Limit(256, "searches", "open at one time; more are answered at once", "nothing unbounded")
+WANTS_HEARD_MAX: Final = Limit(1024, "CIDs", "wanted by others and waiting to be looked up", "amplification")
+WANTS_LOOKED_UP: Final = Limit(64, "CIDs", "wanted by others, looked up in one heartbeat", "amplification")
+WANTS_ANSWERED_MAX: Final = Limit(4096, "CIDs", "looked up in the last minute, which are not again", "amplification")
