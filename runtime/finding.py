@@ -20,10 +20,10 @@ from shoal.actors.discovery.keys import Keys
 from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.actors.discovery.mdns.lan import LocalNetwork
 from shoal.actors.discovery.pubsub.actor import PubsubActor
+from shoal.actors.discovery.walk.actor import WalkActor
 from shoal.actors.routing.actor import RoutingActor
 from shoal.runtime import naming
 from shoal.runtime.finding_web import web_specs
-from shoal.actors.discovery.walk.actor import WalkActor
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
