@@ -69,13 +69,16 @@ def test_who_loses_power_and_comes_back_is_found_under_its_new_name(tmp_path: Pa
 
 
 def test_a_day_of_it_is_quiet(tmp_path: Path) -> None:
-    """Six nodes ask every five minutes each, and all answer: a packet every eight seconds on the whole network."""
+    """Somebody asks every five minutes, sometimes two at once, and all answer: a packet or two a minute of them all.
+
+    If each asked by itself, it would be 66 questions an hour.
+    """
     segment = Segment()
     with Swarm(4, tmp_path, finding=neighbours_on(segment)) as swarm:
         for name in NAMES:
             swarm.add(name)
-        swarm.world.run_for(600.0)
+        swarm.world.run_for(1200.0)
         asked, said = segment.asked, segment.said
         swarm.world.run_for(3600.0)
-        assert segment.asked - asked <= 13 * len(NAMES)
-        assert segment.said - said <= 13 * len(NAMES) ** 2
+        assert 8 <= segment.asked - asked <= 24
+        assert segment.said - said == (segment.asked - asked) * len(NAMES)
