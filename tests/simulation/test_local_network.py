@@ -80,5 +80,5 @@ def test_a_day_of_it_is_quiet(tmp_path: Path) -> None:
         swarm.world.run_for(1200.0)
         asked, said = segment.asked, segment.said
         swarm.world.run_for(3600.0)
-        assert 8 <= segment.asked - asked <= 24
+        assert 8 <= segment.asked - asked <= 20
         assert segment.said - said == (segment.asked - asked) * len(NAMES)

@@ -14,7 +14,7 @@ from typing import Final
 FIRST_S: Final = 1.0  # seconds between the first two questions; doubles
 LONGEST_S: Final = 300.0  # seconds between two questions on a network, in the long run
 SPREAD: Final = 0.2  # of an interval, at random on top: not all ask at the same moment
-OWN_EVERY_S: Final = 4 * LONGEST_S  # seconds after which one asks whatever one has heard: it may be a forger's
+OWN_EVERY_S: Final = 7200.0  # seconds after which one asks whatever one has heard: it may be a forger's
 
 
 class Asking:
