@@ -13,7 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shoal.runtime.config import Config, split_address
-from shoal.runtime.http import content, errors, inside, keeping, network
+from shoal.runtime.http import content, errors, finding, inside, keeping, network, pubsub
 from shoal.runtime.http.backend import Backend
 from shoal.runtime.http.call import Command, Edge, Form
 from shoal.runtime.http.endpoint import Endpoint
@@ -51,6 +51,28 @@ COMMANDS: Final = (
     Command("repo/stat", network.repo_stat),
     Command("repo/gc", keeping.repo_gc, Form.LINES),
     Command("ping", network.ping, Form.LINES),
+    Command("routing/findprovs", finding.findprovs, Form.LINES),
+    Command("routing/findpeer", finding.findpeer, Form.LINES),
+    Command("routing/provide", finding.provide, Form.LINES),
+    Command("routing/get", finding.get, Form.LINES),
+    Command("routing/put", finding.put, Form.LINES),
+    Command("dht/findprovs", finding.findprovs, Form.LINES),
+    Command("dht/findpeer", finding.findpeer, Form.LINES),
+    Command("dht/provide", finding.provide, Form.LINES),
+    Command("dht/get", finding.get, Form.LINES),
+    Command("dht/put", finding.put, Form.LINES),
+    Command("dht/query", finding.query, Form.LINES),
+    Command("pubsub/ls", pubsub.ls),
+    Command("pubsub/peers", pubsub.peers),
+    Command("pubsub/pub", pubsub.pub),
+    Command("pubsub/sub", pubsub.sub, Form.BYTES, errors.JSON),
+    Command("shoal/find", finding.find, Form.LINES),
+    Command("shoal/book", finding.book),
+    Command("shoal/routing", finding.routing),
+    Command("shoal/dht-stat", finding.dht_stat),
+    Command("shoal/announce", finding.announce),
+    Command("shoal/withdraw", finding.withdraw),
+    Command("shoal/announcements", finding.announcements),
     Command("shoal/tiers", keeping.tiers),
     Command("shoal/scrub", keeping.scrub),
     Command("shoal/usage", keeping.usage),

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import libipld
-
 from shoal.messages.errors import BadConfig, LocalError
+from shoal.runtime.network.identity import Identity, from_seed
 from shoal.runtime.simulation.links import LinkConfig, Path, Shaper
 from shoal.runtime.simulation.streams import Tamper
 from shoal.runtime.simulation.wires import Scheduler, Wire
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 HOSTS_MAX: Final = 1 << 16  # addresses 10.0.0.1 and on
 FIRST_PORT: Final = 4001  # what port 0 gives first
 EPHEMERAL_PORTS: Final = range(49152, 65536)  # of connections that a host makes, RFC 6335 section 6
-# Identity multihash of a protobuf Ed25519 public key (peer-ids spec); 32 bytes of key follow.
-PEER_ID_PREFIX: Final = bytes.fromhex("002408011220")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +44,10 @@ class InternetConfig:
 class SimulatedHost:
     """One machine.  ``tamper`` makes its framed streams carry something else than it was told to send."""
 
-    def __init__(self, name: str, index: int, peer_id: str, up: int, down: int) -> None:
+    def __init__(self, name: str, index: int, identity: Identity, up: int, down: int) -> None:
         self.name = name
-        self.peer_id = peer_id
+        self.identity = identity
+        self.peer_id = identity.peer_id
         self.ip = f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}"
         self.uplink = Shaper(up)
         self.downlink = Shaper(down)
@@ -84,13 +82,12 @@ class SimulatedInternet:
     # --- the world ---------------------------------------------------------------------------------
 
     def add_host(self, name: str = "", *, up: int = 0, down: int = 0) -> SimulatedHost:
-        """A new machine; ``up`` and ``down`` are bytes a second, 0 for no bound.  Its peer id follows from the seed."""
+        """A new machine; ``up`` and ``down`` are bytes a second, 0 for no bound.  Its key follows from the seed."""
         index = len(self.hosts) + 1
         if index >= HOSTS_MAX:
             raise BadConfig(f"a simulated internet holds {HOSTS_MAX - 1} hosts", "simulate fewer")
-        key = hashlib.sha256(self._salt + index.to_bytes(4, "big")).digest()
-        peer_id = libipld.encode_multibase("z", PEER_ID_PREFIX + key)[1:]
-        host = SimulatedHost(name or f"host-{index}", index, peer_id, up, down)
+        identity = from_seed(hashlib.sha256(self._salt + index.to_bytes(4, "big")).digest())
+        host = SimulatedHost(name or f"host-{index}", index, identity, up, down)
         self.hosts[host.ip] = host
         return host
 

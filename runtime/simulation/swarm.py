@@ -12,7 +12,7 @@ three things differ from one: the clock, the order of steps, and what the transp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +23,10 @@ from shoal.messages.cid import CID
 from shoal.messages.policy import Policy, policy_of
 from shoal.runtime.api import NodeApi
 from shoal.runtime.children import Shelves, child_specs
+from shoal.runtime.finding import Finding
 from shoal.runtime.http.backend import AddItem, AddOptions
 from shoal.runtime.machine import Machine
+from shoal.runtime.network.keys import Libp2pKeys
 from shoal.runtime.simulation.internet import InternetConfig, SimulatedHost, SimulatedInternet
 from shoal.runtime.simulation.network import SimulatedNetwork
 from shoal.runtime.simulation.scheduler import SimWorld
@@ -67,7 +69,8 @@ class SimNode:
             network = SimulatedNetwork(internet, self.host, around=lambda events: world.on_actor(ctx, events))
             return TransportActor(ctx, network, LISTEN, AGENT)
 
-        specs = child_specs(Shelves.within(self.folder), self.policy, ChildSpec("transport", transport), ())
+        finding = self.swarm.finding(self) if self.swarm.finding is not None else None
+        specs = child_specs(Shelves.within(self.folder), self.policy, ChildSpec("transport", transport), (), finding)
         self.machine = self.swarm.world.machine(specs, self.policy, self.name)
         self.machine.start(START_TIMEOUT_S)
 
@@ -99,13 +102,25 @@ class SimNode:
         return self.api.cat(str(cid), 0, None, timeout_s)
 
 
-class Swarm:
-    """Nodes by name.  ``folder`` holds their stores."""
+def found_by(*sources: str) -> Callable[[SimNode], Finding]:
+    """For ``Swarm``'s ``finding``: nodes that find by these sources, each with its host's key."""
+    return lambda node: Finding(node.folder, Libp2pKeys(node.host.identity.key), frozenset(sources))
 
-    def __init__(self, seed: int | str, folder: Path, config: InternetConfig | None = None) -> None:
+
+class Swarm:
+    """Nodes by name.  ``folder`` holds their stores; ``finding`` says how a node finds others, None: it does not."""
+
+    def __init__(
+        self,
+        seed: int | str,
+        folder: Path,
+        config: InternetConfig | None = None,
+        finding: Callable[[SimNode], Finding] | None = None,
+    ) -> None:
         self.world = SimWorld(seed)
         self.internet = SimulatedInternet(self.world, self.world.random, config)
         self.folder = folder
+        self.finding = finding
         self.nodes: dict[str, SimNode] = {}
 
     def add(self, name: str, role: str = "worker") -> SimNode:

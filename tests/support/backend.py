@@ -5,9 +5,11 @@ What has no blocks in it (peers, actors, figures) is a fixed sample that tests m
 called for every block that is read, in the thread that reads it, for tests that need a slow or failing source.
 """
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.messages.block import Block
 from shoal.messages.blocks import RepoStats, TierStat
@@ -37,6 +39,11 @@ from shoal.storage.ipld.profile import UNIXFS_V0_2015, profile_named
 from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, PathResolver, TreeReader
 from shoal.storage.ipld.unixfs import FILE_KINDS, Kind
 from shoal.storage.ipld.walk import drive
+
+if TYPE_CHECKING:
+    from shoal.runtime.announcing import Announcing
+    from shoal.runtime.discovering import Discovering
+    from shoal.runtime.pubsub import Pubsub
 
 ME = "12D3KooWEZXjE41uU4EL2gpkAQeDXYok6wghN7wwNVPF5bwkaNfS"
 PEER = "12D3KooWGbfLJuV8mTHVbBMmUYf5q8fDZjXYDTFVwYqFoMt6VQ8j"
@@ -133,6 +140,18 @@ class DictBackend:
     @property
     def keeping(self) -> Keeping:
         raise Unavailable("a dictionary keeps all that it is given", "run a node to pin and to collect garbage")
+
+    @property
+    def discovery(self) -> Discovering:
+        raise Unavailable("a dictionary finds nobody", "run a node")
+
+    @property
+    def announcing(self) -> Announcing:
+        raise Unavailable("a dictionary tells nobody what it has", "run a node")
+
+    @property
+    def pubsub(self) -> Pubsub:
+        raise Unavailable("a dictionary has no topics", "run a node")
 
     def identity(self) -> Identity:
         addrs = (f"/ip4/127.0.0.1/tcp/4001/p2p/{ME}",)
@@ -292,7 +311,7 @@ class DictBackend:
             return 0, "symlink", symlink_target(node, message)
         return message.filesize or 0, "file" if message.kind in FILE_KINDS else "directory", ""
 
-    def _stream(self) -> "_Stream":
+    def _stream(self) -> _Stream:
         return _Stream(self)
 
 

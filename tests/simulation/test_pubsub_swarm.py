@@ -1,0 +1,216 @@
+"""Gossipsub among whole nodes on a rough simulated network: every message reaches everybody, once, and by seed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shoal.actors.discovery.pubsub.actor import PubsubActor
+from shoal.actors.discovery.pubsub.announcements import TOPIC as SWARM
+from shoal.actors.discovery.pubsub.mesh import D_HIGH
+from shoal.messages import pubsub, routing
+from shoal.messages.block import Buffer
+from shoal.messages.cid import CID
+from shoal.messages.errors import Unavailable
+from shoal.runtime.edge import ReplyStream
+from shoal.runtime.simulation.internet import InternetConfig
+from shoal.runtime.simulation.links import LinkConfig
+from shoal.runtime.simulation.swarm import SimNode, Swarm, found_by
+
+NODES = 30
+LINKS = 4  # earlier nodes that each node stays connected to: nobody is near everybody
+LOSSY = InternetConfig(link=LinkConfig(latency_s=0.03, jitter_s=0.03, bandwidth=2_000_000, loss=0.02))
+TOPIC = "weather"
+HOUR = 3600.0
+
+
+def ask(node: SimNode, message: pubsub.Message) -> object:
+    assert node.machine is not None
+    return node.machine.edge.ask(message, 10.0)
+
+
+def subscribe(node: SimNode, topic: str = TOPIC) -> ReplyStream:
+    assert node.machine is not None
+    return node.machine.edge.stream(pubsub.Subscribe(topic, 1), 24 * HOUR)
+
+
+def heard(stream: ReplyStream) -> list[bytes]:
+    """What has come on a subscription and was not looked at yet."""
+    found = []
+    while stream.waiting:
+        message = stream.take()
+        assert isinstance(message, pubsub.TopicMessage), message
+        found.append(bytes(message.data.data))
+    return found
+
+
+def publish(node: SimNode, data: bytes, topic: str = TOPIC) -> int:
+    answer = ask(node, pubsub.Publish(topic, Buffer(data)))
+    assert isinstance(answer, pubsub.Published)
+    return answer.peers
+
+
+def core(node: SimNode) -> PubsubActor:
+    actor = node.swarm.world.hosts[f"{node.name}/pubsub"].cell.actor
+    assert isinstance(actor, PubsubActor)
+    return actor
+
+
+def connected(swarm: Swarm, count: int, links: int = LINKS) -> list[SimNode]:
+    """Nodes that each keep a few connections to earlier ones."""
+    rng = random.Random(f"{swarm.world.seed}/shape")
+    nodes: list[SimNode] = []
+    for number in range(count):
+        node = swarm.add(f"n{number}")
+        for other in rng.sample(nodes, min(links, len(nodes))):
+            swarm.keep(node, other)
+        nodes.append(node)
+    swarm.world.run_for(5.0)
+    return nodes
+
+
+def story(seed: int, folder: Path, config: InternetConfig = LOSSY, count: int = NODES) -> str:
+    rng = random.Random(seed)
+    with Swarm(seed, folder, config, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, count)
+        streams = [subscribe(node) for node in nodes]
+        swarm.world.run_for(5.0)
+        said = []
+        for number in range(20):
+            said.append(b"message %d" % number)
+            publish(rng.choice(nodes), said[-1])
+            swarm.world.run_for(rng.uniform(0.0, 1.0))
+        swarm.world.run_for(10.0)
+        for node, stream in zip(nodes, streams, strict=True):
+            assert sorted(heard(stream)) == sorted(said), node.name
+            mesh = core(node).router.mesh
+            for topic, members in mesh.links.items():
+                assert len(members) <= D_HIGH, (node.name, topic)
+        return swarm.world.digest()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_message_reaches_every_subscriber_once(seed: int, tmp_path: Path) -> None:
+    story(seed, tmp_path)
+
+
+def test_same_seed_same_trace(tmp_path: Path) -> None:
+    assert story(7, tmp_path / "a", count=6) == story(7, tmp_path / "b", count=6)
+
+
+def test_connections_that_break_cost_little(tmp_path: Path) -> None:
+    """Each connection lives two minutes on average; what is said while a node is cut off it may never hear."""
+    rough = InternetConfig(link=LOSSY.link, disconnects_per_hour=30.0)
+    with Swarm(11, tmp_path, rough, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 12)
+        streams = [subscribe(node) for node in nodes]
+        swarm.world.run_for(5.0)
+        count = 60
+        for number in range(count):
+            publish(nodes[number % len(nodes)], b"message %d" % number)
+            swarm.world.run_for(2.0)
+        swarm.world.run_for(10.0)
+        got = [heard(stream) for stream in streams]
+        assert all(len(set(one)) == len(one) for one in got), "a message came twice"
+        share = sum(map(len, got)) / (count * len(nodes))
+        print(f"\n{share:.4f} of {count * len(nodes)} deliveries, {swarm.internet.count_wires()} connections up")
+        assert share > 0.99
+
+
+def test_who_a_node_is_and_what_it_has_is_known_in_the_whole_swarm(tmp_path: Path) -> None:
+    with Swarm(3, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 12, links=2)
+        swarm.world.run_for(30.0)
+        for node in nodes:
+            hints = core(node).swarm.hints
+            others = {other.host.peer_id: other for other in nodes if other is not node}
+            assert set(hints.authors) == set(others)
+            for peer, other in others.items():
+                assert hints.addrs(peer, swarm.world.now()) == (f"/ip4/{other.host.ip}/tcp/4001",)
+        cid = CID.of(b"something rare")
+        holder, far = nodes[0], nodes[-1]
+        announced = core(holder).swarm.announce(pubsub.AnnounceByPubsub(pubsub.HAVE, (cid,), 120.0))
+        assert announced
+        swarm.world.run_for(5.0)
+        found = core(far).swarm.providers(routing.SearchSource(cid, 1))
+        where = (f"/ip4/{holder.host.ip}/tcp/4001",)
+        assert found == (routing.Provider(holder.host.peer_id, where, routing.PUBSUB, (routing.BITSWAP,)),)
+        swarm.world.run_for(130.0)
+        assert core(far).swarm.providers(routing.SearchSource(cid, 2)) == ()
+
+
+def test_an_idle_swarm_says_little(tmp_path: Path) -> None:
+    """Twelve nodes with nothing to tell but who they are: bytes a second of all that pubsub sends, a node."""
+    with Swarm(5, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 12)
+        swarm.world.run_for(60.0)
+        before = [core(node).streaming.bytes_sent for node in nodes]
+        swarm.world.run_for(HOUR)
+        after = [core(node).streaming.bytes_sent for node in nodes]
+        rate = (sum(after) - sum(before)) / len(nodes) / HOUR
+        print(f"\n{rate:.1f} bytes a second a node")
+        assert rate < 100
+
+
+def test_a_killed_actor_tells_its_subscribers_and_joins_the_swarm_again(tmp_path: Path) -> None:
+    with Swarm(9, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 5)
+        victim, other = nodes[2], nodes[4]
+        streams = [subscribe(node) for node in nodes]
+        swarm.world.run_for(5.0)
+        swarm.world.crash(victim.name, "pubsub")
+        with pytest.raises(Unavailable):
+            streams[2].next(5.0)
+        swarm.world.run_for(10.0)
+        listed = ask(victim, pubsub.ListTopics())
+        assert isinstance(listed, pubsub.TopicsListed)
+        assert listed.topics == (SWARM,)
+        assert core(victim).router.mesh.links[SWARM], "it is in the swarm's mesh again"
+        peers = ask(other, pubsub.TopicPeers(TOPIC))
+        assert isinstance(peers, pubsub.TopicPeersListed)
+        assert victim.host.peer_id not in peers.peers, "others know that it forgot what its user listened to"
+        streams[2] = subscribe(victim)
+        swarm.world.run_for(15.0)
+        publish(other, b"after")
+        publish(victim, b"from the new one")
+        swarm.world.run_for(5.0)
+        for stream in streams:
+            assert sorted(heard(stream)) == [b"after", b"from the new one"]
+
+
+def test_a_transport_that_dies_takes_nobody_out_for_long(tmp_path: Path) -> None:
+    with Swarm(10, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 5)
+        streams = [subscribe(node) for node in nodes]
+        swarm.world.run_for(5.0)
+        swarm.world.crash(nodes[0].name, "transport")
+        swarm.world.run_for(30.0)
+        publish(nodes[0], b"back")
+        publish(nodes[3], b"hello")
+        swarm.world.run_for(5.0)
+        for stream in streams:
+            assert sorted(heard(stream)) == [b"back", b"hello"]
+
+
+def test_a_node_whose_policy_does_not_find_by_pubsub_rests(tmp_path: Path) -> None:
+    with Swarm(12, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 3)
+        assert nodes[0].machine is not None
+        nodes[0].policy = msgspec.structs.replace(nodes[0].policy, find_by_pubsub=False)
+        nodes[0].stop()
+        nodes[0].start()
+        swarm.world.run_for(20.0)
+        actor = core(nodes[0])
+        assert actor.router.topics == {}
+        assert actor.streaming.bytes_sent == 0
+        assert nodes[0].host.peer_id not in core(nodes[1]).router.mesh.links[SWARM]
+        stream = subscribe(nodes[0])
+        swarm.world.run_for(5.0)
+        subscribe(nodes[1])
+        swarm.world.run_for(5.0)
+        publish(nodes[1], b"x")
+        swarm.world.run_for(2.0)
+        assert heard(stream) == [b"x"], "a user's topics need no policy"
