@@ -99,10 +99,6 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
         specs.append(ChildSpec("dht", partial(_dht, finding)))
         # --- the random walk, which keeps their tables fresh
         specs.append(ChildSpec("walk", WalkActor))
-    # --- routing and the peer book: after the sources, which it asks
-    asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
-    book = finding.folder / PEER_BOOK
-    specs.append(ChildSpec("routing", lambda ctx: RoutingActor(ctx, finding.keys.peer_id, asked, PeerStore(book))))
     # --- gossipsub and announcements
     if "pubsub" in finding.sources:
         specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
@@ -115,6 +111,10 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- mDNS
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: MdnsActor(ctx, _local_network(finding))))
+    # --- routing and the peer book: after the sources, which it asks
+    asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
+    book = finding.folder / PEER_BOOK
+    specs.append(ChildSpec("routing", lambda ctx: RoutingActor(ctx, finding.keys.peer_id, asked, PeerStore(book))))
     return specs
 
 
