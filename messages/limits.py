@@ -328,7 +328,9 @@ PROVIDER_RECORDS_PER_PEER: Final = Limit(
 )
 PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
 PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
-PROVIDER_ADDRS_MAX: Final = Limit(16, "addresses", "kept of one provider", "CVE-2023-40583")
+PROVIDER_ADDRS_MAX: Final = Limit(
+    16, "addresses", "kept and told of one provider, those that we can dial first", "CVE-2023-40583"
+)
 PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
 PROVIDERS_WITH_ADDRS: Final = Limit(
     32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
@@ -404,9 +406,6 @@ SEARCHES_MAX: Final = Limit(1_024, "searches", "for providers at one time; more 
 SEARCH_ASKERS_MAX: Final = Limit(4_096, "askers", "that wait for searches", "requests open")
 SEARCH_PROVIDERS_MAX: Final = Limit(512, "providers", "of one CID, over all sources; more are not told", "eclipse")
 SEARCH_S_MAX: Final = Limit(120, "seconds", "that a search lasts, whatever its asker's deadline", "nothing unbounded")
-PROVIDER_ADDRS_MAX: Final = Limit(
-    16, "addresses", "kept and told of one provider, those that we can dial first", "CVE-2023-40583"
-)
 PROVIDERS_KEPT_MAX: Final = Limit(1_024, "CIDs", "whose last providers are remembered, ten each", "memory")
 NOBODY_KEPT_MAX: Final = Limit(4_096, "CIDs", "that nobody had a moment ago", "boxo #836: wantlists of what nobody has")
 PEER_SEARCHES_MAX: Final = Limit(256, "peers", "whose addresses are being searched for at one time", "requests open")
@@ -459,33 +458,11 @@ ANNOUNCEMENTS_BURST: Final = Limit(256, "announcements", "taken of one neighbour
 ANNOUNCEMENTS_RATE: Final = Limit(8, "announcements a second", "taken of one neighbour", "sybils")
 ANNOUNCE_BURST: Final = Limit(16, "announcements", "of our own at once: 4,096 CIDs", "swarm traffic")
 # --- what a DHT server keeps for others (storage.records) ----------------------------------------
-PROVIDER_RECORDS_MAX: Final = Limit(
-    200_000, "records", "of one DHT, about 150 bytes each on disk: 30 MB for what is others'", "lightweight node"
-)
-PROVIDER_RECORDS_PER_PEER: Final = Limit(
-    20_000, "records", "of one provider; a tenth of all, which no single peer may have", "limits list, input 67"
-)
-PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
-PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
-PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
-PROVIDERS_WITH_ADDRS: Final = Limit(
-    32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
-)
 PROVIDER_BURST: Final = Limit(1_024, "records", "taken of one peer at once; then at a rate", "limits list, input 67")
 PROVIDER_RATE: Final = Limit(
     64, "records a second", "taken of one peer; a sweep of 100,000 CIDs tells each server some hundred", "input 67"
 )
 RATED_PEERS_MAX: Final = Limit(4_096, "peers", "whose rate is remembered: as many as connections", "nothing unbounded")
-RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
-RECORD_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of one value; IPNS records have 10 KiB at most", "kad-dht")
-RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
-RECORD_VALUES_PER_PEER: Final = Limit(
-    8 * MIB, "bytes", "of values that one peer has put; its oldest go first", "limits list, input 67"
-)
-RECORD_KEY_BYTES_MAX: Final = Limit(1 * KIB, "bytes", "of a value's key: a name space and a peer id", "kad-dht")
-RECORDS_WAL_BYTES: Final = Limit(
-    16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
-)
 # --- announcing (storage.announcements, actors.announce) -----------------------------------------
 ANNOUNCED_BY_DHT_MAX: Final = Limit(
     2097152, "CIDs", "announced over the DHT, about 130 bytes each on disk", "nothing unbounded"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from shoal.messages import routing
-from shoal.messages.cid import CID
 from shoal.messages.errors import LocalError
 from shoal.runtime.http.backend import AddOptions
 from shoal.runtime.simulation.internet import InternetConfig
