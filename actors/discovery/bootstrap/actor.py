@@ -31,6 +31,7 @@ KEEP_TAG: Final = "keep"  # the protection tag of kept peers
 DIAL_TIMEOUT_S: Final = 180.0  # seconds; 64 addresses of 15 s each, eight at a time, take 120
 ADDRS_REMEMBERED: Final = 8  # addresses of one connected peer, for dialling it again
 NAMES_TIMEOUT_S: Final = 30.0  # seconds for the names of one peer's addresses: five levels of 5 s, and some queueing
+SETTLE_S: Final = 0.5  # seconds before the first bootstrapper: after a restart, the transport first tells who is here
 BOOTSTRAP_TTL_S: Final = 3600.0  # seconds that routing believes where a bootstrapper is, once it has been reached
 
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]
@@ -51,7 +52,7 @@ class BootstrapActor(Actor):
         """
         super().__init__(ctx)
         self.keeping = Keeping(ctx.random)
-        self.entering = Entering(ctx.random, bootstrappers, ctx.now())
+        self.entering = Entering(ctx.random, bootstrappers, ctx.now() + SETTLE_S)
         self.configured = peers
         self.resolver = resolver
         self.resolving: dict[int, tuple[Naming, float, OnAddrs]] = {}  # number -> names, until when, who waits

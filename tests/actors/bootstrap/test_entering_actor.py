@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from shoal.actors.discovery.bootstrap.actor import LOOK_EVERY_S, NAMES_TIMEOUT_S, BootstrapActor
+from shoal.actors.discovery.bootstrap.actor import LOOK_EVERY_S, NAMES_TIMEOUT_S, SETTLE_S, BootstrapActor
 from shoal.actors.discovery.bootstrap.entering import FIRST_WAIT_S, LONGEST_WAIT_S
 from shoal.actors.discovery.bootstrap.names import Answer, Question
 from shoal.messages import discovery, lifecycle, routing, transport
@@ -51,6 +51,7 @@ class Bench:
             self.zone if resolver else None,
         )
         self.actor.on_start()
+        self.ctx.advance(SETTLE_S)
 
     def dials(self) -> list[Said[transport.Dial]]:
         return self.ctx.take_said(transport.Dial)
@@ -74,6 +75,16 @@ def test_bootstrappers_are_dialled_until_there_are_enough_and_none_is_protected(
     bench.ctx.tell(bench.actor, transport.PeerDisconnected("one more", "lost"))
     bench.ctx.advance(10 * LOOK_EVERY_S)
     assert [said.message.peer for said in bench.dials()] == ["a"]
+
+
+def test_a_restarted_actor_that_is_told_of_enough_peers_dials_nobody() -> None:
+    ctx = FakeContext("bootstrap")
+    actor = BootstrapActor(ctx, (), (("a", (IP,)),))
+    actor.on_start()
+    for number in range(WORKER.connections_wanted):
+        ctx.tell(actor, transport.PeerConnected(f"p{number}", IP, True))
+    ctx.advance(10 * LONGEST_WAIT_S)
+    assert not ctx.take(transport.Dial)
 
 
 def test_one_that_was_reached_is_told_to_routing() -> None:
