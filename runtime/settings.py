@@ -30,6 +30,7 @@ SOURCES: Final = ("bootstrap", "mdns", "dht", "pubsub", "delegated", "filters") 
 NO_SOURCES: Final = "none"
 LIST_MAX: Final = 256  # entries of a list: nobody types more
 BYTES_MAX: Final = 2**50  # a quota of one PiB
+URL_CHARS_MAX: Final = 1024
 COUNT_MAX: Final = 2**31 - 1
 _SIZE: Final = re.compile(r"([0-9]{1,16})\s*(B|KiB|MiB|GiB|TiB)?")
 _SIZES: Final = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
@@ -185,7 +186,7 @@ def _dns_server(value: Any) -> str:
 
 
 def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not value.isascii():
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not value.isascii() or len(value) > URL_CHARS_MAX:
         raise ValueError(f"{value!r} is not a URL such as https://example.org, without user and password")
     return value.rstrip("/")
 

@@ -25,7 +25,7 @@ LOST_SHARE: Final = 0.02  # of a filter's bits that must have gone before peers 
 GENERATION_S: Final = 86400.0  # seconds after which they are sent one for the least loss
 GROW_RATE: Final = 0.01  # false positives above which a filter is made anew, for
 GROW_FACTOR: Final = 2  # times the names that are in it, and
-NAMES_SPARE: Final = 400  # more: the smallest filter is 1 KiB
+NAMES_SPARE: Final = 100  # more: the smallest filter is 128 bytes
 UNSURE_MAX: Final = 4096  # names that seemed to be in the filter when they came; with more it takes a listing to grow
 STEP: Final = 512  # marks put into a filter in one go, about a millisecond
 

@@ -179,12 +179,12 @@ class Chooser:
         session.probe_wait = min(2 * session.probe_wait, PROBE_EVERY_S)
         strangers = []
         for source in self.ranked(want):
-            word = self.word(want, source)
             if source.peer in session.records:
                 continue
+            word = self.word(want, source)
             if word is Word.YES:
                 session.vouch(source.peer)
-            elif session.probed.get(source.peer, 0) < (1 if word is Word.UNLIKELY else PROBES_PER_PEER):
+            elif word is Word.UNKNOWN and session.probed.get(source.peer, 0) < PROBES_PER_PEER:
                 strangers.append(source)
         for source in strangers[: WIDE_PEERS.value]:
             if self.probe(want, source):

@@ -88,24 +88,29 @@ class Advert:
             self.credit_no = self.credit_no * CREDIT_WEIGHT + (1.0 - CREDIT_WEIGHT) * (not had)
 
 
-def told(seeker: Seeker, message: PeerFilter, now: float) -> None:
-    """A peer's filter is another: what nobody had may be there now."""
+def told(seeker: Seeker, message: PeerFilter, now: float) -> bool:
+    """A peer's filter is another: what nobody had may be there now.  Whether it has a first one."""
     source = seeker.sources.get(message.peer)
     if source is None:
-        return
+        return False
+    first = source.advert is None and len(message.bits) > 0
     advert = source.advert = source.advert or Advert()
     try:
         changed = advert.update(message, now)
     except RemoteError:
         source.advert = None
-        return
+        return False
     if not changed:
-        return
+        return first
     waiting = chain.from_iterable((*session.exhausted, *session.searching) for session in seeker.sessions.values())
     for cid in list(islice(waiting, FILTER_OFFERS_MAX.value)):
         want = seeker.wants[cid]
-        if message.peer not in want.lacks and advert.says(cid, now) is Word.YES:
+        word = Word.UNKNOWN if message.peer in want.lacks else advert.says(cid, now)
+        # The root of what is being added comes last: who has begun to add may have it, before the filter says so.
+        young = word is Word.UNLIKELY and now - want.since < DOUBT_S
+        if word is Word.YES or (young and message.peer not in want.tried):
             move(want, Phase.IDLE)
+    return first
 
 
 def forget(seeker: Seeker) -> None:

@@ -23,7 +23,12 @@ from shoal.messages import blocks, lifecycle, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.envelope import Envelope
-from shoal.messages.limits import GATEWAY_REQUESTS_MAX, GATEWAY_REQUESTS_PER_SERVER, GATEWAY_UNSTORED_BYTES
+from shoal.messages.limits import (
+    GATEWAY_REQUESTS_MAX,
+    GATEWAY_REQUESTS_PER_SERVER,
+    GATEWAY_UNSTORED_BYTES,
+    HTTP_FAULT_CHARS_MAX,
+)
 
 HEDGE_S: Final = 3.0  # seconds after which a block that is late is asked of a second gateway too
 TICK_S: Final = 1.0  # seconds between looks at what is late and at what to tell, while anything is wanted
@@ -36,11 +41,13 @@ class GatewaysActor(Actor):
     NAME: ClassVar[str] = "gateways"
 
     def __init__(self, ctx: Context, http: HttpClient, urls: tuple[str, ...]) -> None:
-        """``urls``: of gateways, without /ipfs."""
+        """``urls``: of gateways."""
         super().__init__(ctx)
         self.http = http
         self.wants = Wants()
-        self.servers = Servers(urls, ctx.random, GATEWAY_REQUESTS_PER_SERVER.value)
+        self.servers = Servers(
+            (url.removesuffix("/ipfs") for url in urls), ctx.random, GATEWAY_REQUESTS_PER_SERVER.value
+        )
         self.fetches: dict[Fetch, None] = {}  # in the order of their start
         self.told: dict[int, str] = {}
         self._timer: Timer | None = None
@@ -176,6 +183,7 @@ class GatewaysActor(Actor):
             if not session.wants or not session.outcomes:
                 continue
             text = "gateways: " + "; ".join(f"{url} {what}" for url, what in session.outcomes.items())
+            text = text[: HTTP_FAULT_CHARS_MAX.value]
             if self.told.get(number) != text:
                 self.told[number] = text
                 self.ctx.send(wants.SeekProgress(number, text), deadline=math.inf)

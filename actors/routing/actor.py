@@ -162,7 +162,7 @@ class RoutingActor(Actor):
         facts = self.book.facts(provider.peer, now, load)
         direct = facts.direct or any(map(is_dialable, provider.addrs))
         relayed = facts.relayed or any(map(is_relayed, provider.addrs))
-        return Facts(facts.connected, facts.rtt_s, facts.good, facts.bad, facts.role, direct, relayed, facts.load)
+        return Facts(facts.connected, facts.rtt_s, facts.good, facts.bad, facts.kind, direct, relayed, facts.load)
 
     def _remembered(self, peer: str, at: float) -> routing.Provider | None:
         """A provider of a moment ago, unless it has disappointed since or nobody knows where it is."""

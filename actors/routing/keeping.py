@@ -14,7 +14,7 @@ from shoal.messages.routing import CONNECTED
 from shoal.storage.peerbook.rows import StoredAddr, StoredPeer
 
 COUNT_MAX = 2**62  # of blocks or failures; SQLite's numbers end a little above
-ROLE_CHARS_MAX = 16  # characters of a role's name
+KIND_CHARS_MAX = 16  # characters of a kind's name
 
 
 def to_stored(row: Row, now: float, wall: float) -> StoredPeer:
@@ -28,7 +28,7 @@ def to_stored(row: Row, now: float, wall: float) -> StoredPeer:
     )
     return StoredPeer(
         row.peer, row.owner, row.step, names(row.sources), date(row.seen), row.rtt_s, min(row.blocks, COUNT_MAX),
-        min(row.failures, COUNT_MAX), row.good, row.bad, date(row.failed_at), row.role, addrs,
+        min(row.failures, COUNT_MAX), row.good, row.bad, date(row.failed_at), row.kind, addrs,
     )  # fmt: skip
 
 
@@ -46,9 +46,15 @@ def from_stored(stored: StoredPeer, now: float, wall: float) -> Row:
     row.blocks, row.failures = max(stored.blocks, 0), max(stored.failures, 0)
     row.good, row.bad = min(max(stored.good, 0.0), 1e6), min(max(stored.bad, 0.0), 1e6)
     row.failed_at = at(stored.failed_at)
-    row.role = stored.role[:ROLE_CHARS_MAX]
+    row.kind = stored.kind[:KIND_CHARS_MAX]
     for one in stored.addrs:
         left = min(one.expires - wall, float(BOOK_TTL_S_MAX.value))
         if left > 0.0:
             row.addrs[one.addr] = Addr(now + left, bits(one.sources), one.worked)
     return row
+
+
+def is_ahead(stored: StoredPeer, wall: float) -> bool:
+    """Whether it was written by a clock that has been set back since: what is believed now is to be written anew."""
+    latest = max((one.expires for one in stored.addrs), default=0.0)
+    return latest > wall + BOOK_TTL_S_MAX.value or stored.seen > wall

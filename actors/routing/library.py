@@ -11,7 +11,7 @@ from typing import Final
 from shoal.actors.base import Context
 from shoal.actors.routing.book import PeerBook
 from shoal.actors.routing.hygiene import is_relayed
-from shoal.actors.routing.keeping import from_stored, to_stored
+from shoal.actors.routing.keeping import from_stored, is_ahead, to_stored
 from shoal.actors.routing.ranking import score
 from shoal.actors.routing.rows import Row, names
 from shoal.messages.errors import BadConfig, LocalError
@@ -44,6 +44,8 @@ class Library:
             else:
                 now, wall = self.ctx.now(), self.ctx.wall()
                 self.book.restore((from_stored(one, now, wall) for one in kept), now)
+                if any(is_ahead(one, wall) for one in kept):
+                    self.book.rewrite()
                 if self.store.rebuilt:
                     self.ctx.log.warning("the peer book was damaged and is begun anew")
         self.ctx.after(SAVE_S, self._save_later)
@@ -104,6 +106,6 @@ class Library:
         known = row.step or row.blocks or row.failures
         return BookRow(
             row.peer, addrs, names(row.sources), score(facts) if known else 0.0, row.rtt_s, row.blocks, row.failures,
-            row.role or ("relayed" if any(map(is_relayed, row.addrs)) and not facts.direct else ""),
+            row.kind or ("relayed" if any(map(is_relayed, row.addrs)) and not facts.direct else ""),
             max(now - row.seen, 0.0),
         )  # fmt: skip

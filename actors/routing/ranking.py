@@ -34,9 +34,9 @@ def cost_s(facts: Facts) -> float:
         seconds += DIAL_ROUNDS * rtt
         if not facts.direct:
             seconds += RELAY_S + rtt if facts.relayed else NOWHERE_S
-    if facts.role == CLIENT:
+    if facts.kind == CLIENT:
         seconds += CLIENT_S
-    elif facts.role == OTHER:
+    elif facts.kind == OTHER:
         seconds += OTHER_S
     seconds *= 1.0 + LOAD_SHARE * max(facts.load, 0)
     return seconds * tries(facts)

@@ -45,7 +45,7 @@ def bits(sources: Iterable[str]) -> int:
     return total
 
 
-def role_of(protocols: Iterable[str]) -> str:
+def kind_of(protocols: Iterable[str]) -> str:
     """What a peer is good for by the protocols that it names; empty: it named none.
 
     "server": it serves bitswap and a DHT, as nodes do that others can reach; "client": bitswap alone; "other": it does
@@ -76,7 +76,7 @@ class Facts:
     rtt_s: float = 0.0
     good: float = 0.0
     bad: float = 0.0
-    role: str = ""
+    kind: str = ""
     direct: bool = False  # an address is known that can be dialled
     relayed: bool = False  # one through a relay is
     load: int = 0  # open searches that it has been told to
@@ -103,7 +103,7 @@ class Row:
     good: float = 0.0
     bad: float = 0.0
     failed_at: float = -math.inf
-    role: str = ""
+    kind: str = ""
 
     def facts(self, now: float, load: int = 0) -> Facts:
         """As ranking sees it."""
@@ -111,7 +111,7 @@ class Row:
         relayed = any(is_relayed(addr) for addr in self.addrs)
         forgiven = 0.5 ** (max(now - self.failed_at, 0.0) / FAULTS_HALVED_S) if self.bad else 1.0
         bad = self.bad * forgiven
-        return Facts(self.connected, self.rtt_s, self.good, bad, self.role, direct, relayed, load)
+        return Facts(self.connected, self.rtt_s, self.good, bad, self.kind, direct, relayed, load)
 
     def outcome(self, blocks: int, failures: int, rtt_s: float, now: float) -> None:
         """What it was good for, once more."""

@@ -11,6 +11,7 @@ Not here: addresses and records of peers (book, rows).
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 from shoal.actors.routing.hygiene import group_of
@@ -20,10 +21,22 @@ from shoal.messages.limits import BOOK_GROUP_MAX, BOOK_MET_MAX, BOOK_PEERS_MAX, 
 STALE_S: Final = 600.0  # seconds without a word after which a claim makes room for another of its source
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one book; tests have smaller ones."""
+
+    peers: int = BOOK_PEERS_MAX.value
+    share: int = BOOK_SHARE_MAX.value
+    met: int = BOOK_MET_MAX.value
+    teller: int = BOOK_TELLER_MAX.value
+    group: int = BOOK_GROUP_MAX.value
+
+
 class Shares:
     """Accounts of peers.  Every row that is not connected is in exactly one, the longest unheard of first."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
         self.claims: dict[str, OrderedDict[str, Row]] = {}
         self.proven: dict[int, OrderedDict[str, Row]] = {MET: OrderedDict(), USED: OrderedDict()}
         self.tellers: Counter[str] = Counter()
@@ -34,10 +47,10 @@ class Shares:
 
     def room_for_claim(self, owner: str, teller: str, now: float) -> tuple[bool, Row | None]:
         """Whether a new claim of ``owner`` may come in, and the row that goes for it."""
-        if teller and self.tellers[teller] >= BOOK_TELLER_MAX.value:
+        if teller and self.tellers[teller] >= self.bounds.teller:
             return False, None
         mine = self.claims.get(owner)
-        full = (mine is not None and len(mine) >= BOOK_SHARE_MAX.value) or len(self) >= BOOK_PEERS_MAX.value
+        full = (mine is not None and len(mine) >= self.bounds.share) or len(self) >= self.bounds.peers
         if not full:
             return True, None
         if mine:
@@ -80,9 +93,9 @@ class Shares:
     def surplus(self) -> Row | None:
         """A row that is to go, after a proven one has come; None: all fit."""
         met = self.proven[MET]
-        if len(met) > BOOK_MET_MAX.value:
+        if len(met) > self.bounds.met:
             return next(iter(met.values()))
-        if len(self) <= BOOK_PEERS_MAX.value:
+        if len(self) <= self.bounds.peers:
             return None
         if self.claims:
             most = max(self.claims, key=lambda owner: len(self.claims[owner]))
@@ -94,7 +107,7 @@ class Shares:
     def room_for_addr(self, addr: str) -> bool:
         """Whether one more claimed address of its network may come in."""
         group = group_of(addr)
-        return not group or self.groups[group] < BOOK_GROUP_MAX.value
+        return not group or self.groups[group] < self.bounds.group
 
     def addr_in(self, addr: str) -> None:
         """An address has come in."""
@@ -110,16 +123,16 @@ class Shares:
 
     def check(self) -> None:
         """Raise AssertionError when a bound is broken or two indexes disagree."""
-        assert len(self) <= BOOK_PEERS_MAX.value
-        assert len(self.proven[MET]) <= BOOK_MET_MAX.value
+        assert len(self) <= self.bounds.peers
+        assert len(self.proven[MET]) <= self.bounds.met
         tellers: Counter[str] = Counter()
         for owner, mine in self.claims.items():
-            assert 0 < len(mine) <= BOOK_SHARE_MAX.value
+            assert 0 < len(mine) <= self.bounds.share
             for row in mine.values():
                 assert row.owner == owner
                 assert row.step == CLAIMED
                 tellers[row.teller] += bool(row.teller)
         assert +tellers == self.tellers
-        assert all(count <= BOOK_TELLER_MAX.value for count in tellers.values())
+        assert all(count <= self.bounds.teller for count in tellers.values())
         for step, rows in self.proven.items():
             assert all(row.step == step for row in rows.values())

@@ -33,5 +33,5 @@ class StoredPeer:
     good: float = 0.0
     bad: float = 0.0
     failed_at: float = 0.0
-    role: str = ""
+    kind: str = ""
     addrs: tuple[StoredAddr, ...] = ()

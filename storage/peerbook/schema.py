@@ -23,7 +23,7 @@ def m001_peers(db: Database) -> None:
     db.conn.execute(
         "CREATE TABLE peers (peer TEXT PRIMARY KEY, owner TEXT NOT NULL, step INTEGER NOT NULL, sources TEXT NOT NULL,"
         " seen REAL NOT NULL, rtt_s REAL NOT NULL, blocks INTEGER NOT NULL, failures INTEGER NOT NULL,"
-        " good REAL NOT NULL, bad REAL NOT NULL, failed_at REAL NOT NULL, role TEXT NOT NULL) WITHOUT ROWID"
+        " good REAL NOT NULL, bad REAL NOT NULL, failed_at REAL NOT NULL, kind TEXT NOT NULL) WITHOUT ROWID"
     )
     db.conn.execute(
         "CREATE TABLE addrs (peer TEXT NOT NULL, addr TEXT NOT NULL, expires REAL NOT NULL, sources TEXT NOT NULL,"

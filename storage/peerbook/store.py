@@ -137,7 +137,7 @@ def _peer_row(one: StoredPeer) -> dict[str, Any]:
         "good": one.good,
         "bad": one.bad,
         "failed_at": one.failed_at,
-        "role": one.role,
+        "kind": one.kind,
     }
 
 
@@ -154,14 +154,14 @@ def _addr_row(peer: str, place: int, one: StoredAddr) -> dict[str, Any]:
 
 def _stored(row: Any, addrs: list[Any]) -> StoredPeer:
     """A row as it was written; ValueError or TypeError for one that was not."""
-    peer, owner, step, sources, seen, rtt_s, blocks, failures, good, bad, failed_at, role = row
+    peer, owner, step, sources, seen, rtt_s, blocks, failures, good, bad, failed_at, kind = row
     numbers = [float(number) for number in (seen, rtt_s, good, bad, failed_at)]
-    if not all(map(math.isfinite, numbers)) or not all(isinstance(one, str) for one in (peer, owner, sources, role)):
+    if not all(map(math.isfinite, numbers)) or not all(isinstance(one, str) for one in (peer, owner, sources, kind)):
         raise ValueError("a row of the peer book that was never written")
     places = tuple(StoredAddr(_text(a), _finite(e), tuple(_text(s).split()), bool(w)) for a, e, s, w in addrs)
     return StoredPeer(
         peer, owner, int(step), tuple(sources.split()), numbers[0], numbers[1], int(blocks), int(failures),
-        numbers[2], numbers[3], numbers[4], role, places,
+        numbers[2], numbers[3], numbers[4], kind, places,
     )  # fmt: skip
 
 

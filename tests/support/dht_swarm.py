@@ -95,8 +95,9 @@ class Asker(Actor):
 class DhtNode:
     """One node of the swarm."""
 
-    def __init__(self, swarm: DhtSwarm, name: str, host: SimulatedHost, policy: Policy) -> None:
+    def __init__(self, swarm: DhtSwarm, name: str, host: SimulatedHost, policy: Policy, make_dht: MakeDht) -> None:
         self.swarm = swarm
+        self.make_dht = make_dht
         self.name = name
         self.host = host
         self.policy = policy
@@ -123,7 +124,7 @@ class DhtNode:
             return TransportActor(ctx, network, LISTEN, "shoal/simulated")
 
         def make_dht(ctx: Context) -> Actor:
-            self.dht = self.swarm.make_dht(ctx)
+            self.dht = self.make_dht(ctx)
             return self.dht
 
         def make_asker(ctx: Context) -> Asker:
@@ -190,9 +191,9 @@ class DhtSwarm:
         self.nodes: dict[str, DhtNode] = {}
         self.make_dht: MakeDht = lambda ctx: DhtActor(ctx, validators=validators)
 
-    def add(self, name: str, policy: Policy = WORKER) -> DhtNode:
-        """A node more, running."""
-        node = DhtNode(self, name, self.internet.add_host(name), policy)
+    def add(self, name: str, policy: Policy = WORKER, make_dht: MakeDht | None = None) -> DhtNode:
+        """A node more, running; ``make_dht``: with another actor in the DHT's place."""
+        node = DhtNode(self, name, self.internet.add_host(name), policy, make_dht or self.make_dht)
         self.nodes[name] = node
         node.start()
         return node

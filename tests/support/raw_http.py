@@ -7,6 +7,7 @@ likes.  ``plain`` makes an ordinary answer.  Everything is closed with the conte
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class RawServer:
     open_peak: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     port: int = 0  # 0: any free one
+    tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
@@ -88,8 +90,8 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """http://127.0.0.1:PORT."""
-        return f"http://127.0.0.1:{self.port}"
+        """http://127.0.0.1:PORT, or https."""
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -127,6 +129,8 @@ class RawServer:
             self.open_now += 1
             self.open_peak = max(self.open_peak, self.open_now)
         try:
+            if self.tls is not None:
+                accepted = self.tls.wrap_socket(accepted, server_side=True)
             with accepted, accepted.makefile("rb") as lines:
                 while (request := self._read(lines.readline, accepted)) is not None:
                     self.answer(request)
@@ -146,6 +150,6 @@ class RawServer:
             name, _, value = text.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         with self._lock:
-            self.paths.append(first[1].decode())
+            self.paths.append(first[1].decode("latin-1"))
             self.requests.append(headers)
-            return Request(first[1].decode(), headers, len(self.paths), accepted, self)
+            return Request(first[1].decode("latin-1"), headers, len(self.paths), accepted, self)

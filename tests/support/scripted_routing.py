@@ -37,7 +37,7 @@ class PlainRouting(Actor):
         self.ctx.request(search, answered, to=self.source)
 
     @handles(routing.StopSearch)
-    def on_stop(self, message: routing.StopSearch, _: Envelope) -> None:
+    def on_stop_search(self, message: routing.StopSearch, _: Envelope) -> None:
         self.ctx.send(routing.StopSource(message.ticket), to=self.source)
 
     @handles(routing.FindPeer)

@@ -21,7 +21,12 @@ from shoal.actors.web.standing import Server, Servers
 from shoal.messages import lifecycle, routing
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import RemoteError
-from shoal.messages.limits import DELEGATED_BODY_BYTES, DELEGATED_REQUESTS_PER_SERVER, DELEGATED_SEARCHES_MAX
+from shoal.messages.limits import (
+    DELEGATED_BODY_BYTES,
+    DELEGATED_REQUESTS_PER_SERVER,
+    DELEGATED_SEARCHES_MAX,
+    HTTP_FAULT_CHARS_MAX,
+)
 from shoal.messages.replies import Failed
 
 SEARCH_S: Final = 30.0  # seconds of one search, however late its deadline: what boxo's server gives one
@@ -39,10 +44,12 @@ class DelegatedActor(Actor):
     NAME: ClassVar[str] = "delegated"
 
     def __init__(self, ctx: Context, http: HttpClient, urls: tuple[str, ...]) -> None:
-        """``urls``: of servers, without /routing/v1."""
+        """``urls``: of servers."""
         super().__init__(ctx)
         self.http = http
-        self.servers = Servers(urls, ctx.random, DELEGATED_REQUESTS_PER_SERVER.value)
+        self.servers = Servers(
+            (url.removesuffix("/routing/v1") for url in urls), ctx.random, DELEGATED_REQUESTS_PER_SERVER.value
+        )
         self.searches: dict[Search, None] = {}  # in the order in which they came
 
     # --- what routing says ---------------------------------------------------------------------------
@@ -121,6 +128,7 @@ class DelegatedActor(Actor):
         self._answer(search, outcome)
 
     def _answer(self, search: Search, outcome: str) -> None:
+        outcome = outcome[: HTTP_FAULT_CHARS_MAX.value]
         if search.cid is not None:
             self.ctx.reply(search.envelope, routing.SourceEnded(outcome, search.requests))
         elif (found := search.found()) is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,7 +52,7 @@ class Stream:
 class Serving:
     """All guests of the DHTs in ``servers``, by protocol; those not in it are not served now."""
 
-    def __init__(self, ctx: Context, servers: Mapping[str, Server]) -> None:
+    def __init__(self, ctx: Context, servers: dict[str, Server]) -> None:
         self.ctx = ctx
         self.servers = servers
         self.guests: OrderedDict[str, Guest] = OrderedDict()

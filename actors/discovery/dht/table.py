@@ -12,7 +12,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,22 +54,21 @@ class Table:
         self.buckets = [Bucket() for _ in range(BITS)]
         self.refreshed_self = -math.inf
         self._groups: Counter[str] = Counter()
-        self._size = 0
+        self._rows: dict[str, Row] = {}  # those of all buckets
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._rows)
 
     def __contains__(self, peer: str) -> bool:
-        return peer in self._bucket(peer).rows
+        return peer in self._rows
 
     def row(self, peer: str) -> Row | None:
         """The peer's row."""
-        return self._bucket(peer).rows.get(peer)
+        return self._rows.get(peer)
 
-    def rows(self) -> Iterator[Row]:
-        """All of them, farthest buckets first."""
-        for bucket in self.buckets:
-            yield from bucket.rows.values()
+    def rows(self) -> list[Row]:
+        """All of them."""
+        return list(self._rows.values())
 
     # --- who comes and goes ----------------------------------------------------------------------------
 
@@ -121,7 +119,7 @@ class Table:
 
     def nearest(self, target: int, most: int = K) -> list[Row]:
         """The peers nearest to ``target``, nearest first."""
-        return heapq.nsmallest(most, self.rows(), key=lambda row: row.at ^ target)
+        return heapq.nsmallest(most, self._rows.values(), key=lambda row: row.at ^ target)
 
     def walked(self, target: int, now: float) -> None:
         """A lookup towards ``target`` has ended: its bucket is fresh."""
@@ -148,14 +146,13 @@ class Table:
         return all(self._groups[group] < DHT_PEERS_PER_GROUP.value for group in groups)
 
     def _put_in(self, bucket: Bucket, row: Row) -> None:
-        bucket.rows[row.peer] = row
+        bucket.rows[row.peer] = self._rows[row.peer] = row
         self._groups.update(row.groups)
-        self._size += 1
 
     def _take_out(self, bucket: Bucket, peer: str) -> None:
         row = bucket.rows.pop(peer)
+        del self._rows[peer]
         self._groups.subtract(row.groups)
         for group in row.groups:
             if not self._groups[group]:
                 del self._groups[group]
-        self._size -= 1

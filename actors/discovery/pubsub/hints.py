@@ -1,6 +1,6 @@
 """What is kept of others' announcements: who says that they have a CID, and where peers say that they can be dialled.
 
-Bounded per author, per bearer - the neighbour that brought an author's first announcement - and in total, and every
+Bounded per author, per bearer - the neighbour that brought an author's last announcement - and in total, and every
 row expires.  A bearer fills its share and no more: whoever makes up thousands of peers displaces what it brought
 itself, and when all is full, the bearer that takes most loses its oldest.  WANT is not kept: who wants something is
 told to nobody.  CIDs of the same multihash name the same block, and are one row.
@@ -100,8 +100,15 @@ class Hints:
         row = self.authors.get(author)
         if row is None:
             row = self.authors[author] = Author(bearer)
-        self._share_of(row).authors[author] = None
-        self._share_of(row).authors.move_to_end(author)
+        elif row.bearer != bearer:
+            before = self._share_of(row)
+            del before.authors[author]
+            before.cids -= len(row.names)
+            row.bearer = bearer
+            self._share_of(row).cids += len(row.names)
+        share = self._share_of(row)
+        share.authors[author] = None
+        share.authors.move_to_end(author)
         return row
 
     def _share_of(self, row: Author) -> Share:

@@ -9,7 +9,9 @@ import pytest
 from shoal.actors.announce import schedule
 from shoal.actors.announce.following import AGAIN_S, RETRY_S
 from shoal.actors.announce.lane import PAUSE_MAX_S
+from shoal.actors.announce.telling import PROVIDE_TIMEOUT_S
 from shoal.messages import announcing, dht, pubsub
+from shoal.messages.base import Message
 from shoal.messages.cid import CID, IDENTITY, RAW
 from shoal.messages.lifecycle import ActorRestarted
 from shoal.messages.replies import Done, Failed, Overloaded
@@ -115,17 +117,20 @@ def test_what_nobody_took_is_told_later_and_by_itself(bench: Bench) -> None:
     tell(bench.provides()[0], but=[CIDS[1]])
     (row, *_) = bench.backlog().rows
     assert (row.cid, row.failures, row.told_s) == (CIDS[1], 1, math.inf)
-    bench.run(30)
+    bench.run(15)
     assert bench.provides() == [], "not at once"
-    bench.run(120)
+    bench.run(30)
     (again,) = bench.provides()
     assert again.message.cids == (CIDS[1],)
     tell(again)
     assert [row.failures for row in bench.backlog().rows] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("reply", [DOWN, Overloaded("ProvideCids", "dht")])
-def test_a_dht_that_is_away_costs_time_alone(bench: Bench, reply: Failed | Overloaded) -> None:
+KNOWS_NOBODY = dht.Provided(tuple(CIDS[:3]), 0, 0, "this node knows no peer that serves a DHT")
+
+
+@pytest.mark.parametrize("reply", [DOWN, Overloaded("ProvideCids", "dht"), KNOWS_NOBODY])
+def test_a_dht_that_is_away_costs_time_alone(bench: Bench, reply: Message) -> None:
     bench.announce(CIDS[:3], ways=("dht",))
     asked = 0
     for _ in range(600):
@@ -134,13 +139,26 @@ def test_a_dht_that_is_away_costs_time_alone(bench: Bench, reply: Failed | Overl
             assert set(provide.message.cids) == set(CIDS[:3])
             provide.answer(reply)
             asked += 1
-    assert 8 <= asked <= 40, "with pauses that grow, up to a bound"
+    assert 8 <= asked <= 80, "with pauses that grow, up to a bound"
     shown = bench.backlog()
     assert (shown.late, [row.failures for row in shown.rows]) == (3, [0, 0, 0])
     bench.ctx.tell(bench.actor, ActorRestarted("dht", 2))
     bench.run(1)
     tell(bench.provides()[0])
     assert bench.backlog().never_told == 0
+
+
+def test_what_the_time_did_not_suffice_for_keeps_its_turn(bench: Bench) -> None:
+    bench.announce(CIDS[:3], ways=("dht",))
+    bench.run(1)
+    (provide,) = bench.provides()
+    assert provide.on_reply is not None
+    provide.on_reply(dht.ProvideProgress((CIDS[0],)))
+    bench.run(PROVIDE_TIMEOUT_S - 0.5, step=10)
+    provide.answer(dht.Provided(tuple(CIDS[1:3]), 20, 500, "the time is over"))
+    assert [row.failures for row in bench.backlog().rows] == [0, 0, 0]
+    bench.run(1)
+    assert [set(said.message.cids) for said in bench.provides()] == [set(CIDS[1:3])]
 
 
 def test_pubsub_without_a_listener_is_tried_again(bench: Bench) -> None:

@@ -20,6 +20,11 @@ class RouterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.net = Net(COUNT)
+        for number in range(1, COUNT):
+            self.net.connect(number, number - 1)
+        self.net.subscribe(0, "a")
+        self.net.subscribe(1, "a")
+        self.net.settle()
 
     @rule(a=NUMBERS, b=NUMBERS, protocol=st.sampled_from([*wire.PROTOCOLS, wire.MESHSUB_1_1]))
     def connect(self, a: int, b: int, protocol: str) -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shoal.actors.web.client import Exchange, Get, Head, HttpClient
+from shoal.actors.web.client import Exchange, Get, Head
 from shoal.messages.errors import RemoteError
 from shoal.messages.limits import HTTP_ASKED_MAX, HTTP_ERROR_BODY_BYTES, HTTP_REDIRECTS_MAX
 from shoal.runtime.network.http_client import TrioHttpClient
@@ -52,18 +63,18 @@ def get_of(url: str, *, body_max: int = 1000, total_s: float = 10.0, silence_s: 
     return Get(url, "application/json", body_max, total_s, silence_s)
 
 
-def fetched(get: Get, *, times: int = 1) -> Notes:
+def fetched(get: Get, *, times: int = 1, tls: ssl.SSLContext | None = None) -> Notes:
     """What a GET is told, the last of ``times`` in a row."""
 
     async def main() -> Notes:
         async with trio.open_nursery() as nursery:
-            client: HttpClient = TrioHttpClient(nursery, "test/1")
+            client = TrioHttpClient(nursery, "test/1", tls)
             for _ in range(times):
                 notes = Notes()
                 client.get(get, notes)
                 with trio.fail_after(TIMEOUT_S):
                     await notes.over.wait()
-            await client.close()  # type: ignore[attr-defined]  # of the real client
+            await client.close()
             nursery.cancel_scope.cancel()
         return notes
 
@@ -221,6 +232,34 @@ def test_redirects_are_followed_on_the_same_server_only() -> None:
         assert len(server.paths) - asked == HTTP_REDIRECTS_MAX.value + 1
 
 
+def test_names_below_localhost_are_this_machine() -> None:
+    """Kubo's gateway sends a client of http://localhost on to a name for each CID."""
+
+    def answer(request: Request) -> None:
+        if request.headers["host"].startswith("cid.ipfs."):
+            request.reply(b"here")
+        else:
+            request.reply(status=301, location=f"http://cid.ipfs.{request.headers['host']}/")
+
+    with RawServer(answer) as server:
+        notes = fetched(get_of(server.url.replace("127.0.0.1", "localhost") + "/ipfs/cid"))
+    assert notes.body == b"here"
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=400), st.booleans())
+def test_any_bytes_of_a_server_end_a_get_once(data: bytes, begun: bool) -> None:
+    def answer(request: Request) -> None:
+        request.send((b"HTTP/1.1 200 OK\r\n" if begun else b"") + data)
+        request.hang_up()
+
+    with RawServer(answer) as server:
+        notes = fetched(get_of(server.url))
+    assert len(notes.ends) == 1
+    assert len(notes.heads) <= 1
+    assert len(notes.body) <= 1000
+
+
 def test_an_encoding_that_was_not_asked_for_is_refused() -> None:
     with RawServer(lambda request: request.reply(b"\x1f\x8b", content_encoding="gzip")) as server:
         assert fetched(get_of(server.url)).code == "encoding"
@@ -284,3 +323,45 @@ def test_connections_are_bounded_and_all_requests_end() -> None:
         every = trio.run(main)
     assert all(notes.body == b"ok" and notes.ends == [None] for notes in every)
     assert server.open_peak <= HTTP_ASKED_MAX.value
+
+
+# --- TLS -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a self-signed certificate of 127.0.0.1, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(plain_key + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_https_needs_a_certificate_that_is_trusted(certificate: Path) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    with RawServer(lambda request: request.reply(b"secret"), tls=served) as server:
+        assert fetched(get_of(server.url)).code == "unreachable"
+        assert server.paths == []
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        notes = fetched(get_of(server.url), times=2, tls=trusting)
+        assert (notes.body, server.connections) == (b"secret", 2)
+        assert fetched(get_of(server.url.replace("127.0.0.1", "localhost")), tls=trusting).code == "unreachable"
+        assert fetched(get_of(server.url.replace("https", "http"))).code in ("http", "unreachable")
+    with RawServer(lambda request: request.reply(b"plain")) as server:
+        hello = get_of(server.url.replace("http", "https"), total_s=0.3)  # waits for the end of a line
+        assert fetched(hello).code in ("timeout", "unreachable")

@@ -15,6 +15,7 @@ from shoal.messages.errors import LocalError
 from shoal.runtime.config import Config
 from shoal.runtime.http.backend import AddItem, AddOptions
 from shoal.runtime.node import Node
+from shoal.tests.support.http_client import request as request_of
 from shoal.tests.support.raw_http import RawServer, Request
 
 RAW = "application/vnd.ipld.raw"
@@ -99,6 +100,14 @@ def test_a_fetch_outlives_its_actors(stack: ExitStack, tmp_path: Path, victim: s
     assert cat(fetcher, cid, 60.0) == data
     rows = {row.name: row for row in fetcher.api.actors().actors}
     assert rows[victim].restarts == 1
+
+
+def test_a_role_that_serves_no_blocks_serves_none_here(stack: ExitStack, tmp_path: Path) -> None:
+    leecher = node(stack, tmp_path, role="leecher", gateway_server=True, routing_server=True)
+    cid = add(leecher, b"mine")
+    answer = request_of(leecher.api_addr, f"/ipfs/{cid}?format=raw", method="GET")
+    assert (answer.status, b"leecher" in answer.body) == (503, True)
+    assert request_of(leecher.api_addr, f"/routing/v1/providers/{cid}", method="GET").json == {"Providers": []}
 
 
 OURS = ("shoal.actors.web", "gateways", "delegated", "http_client", "http.public", "routing_v1", "trustless")
