@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from shoal.actors.discovery.bootstrap.actor import LOOK_EVERY_S, NAMES_TIMEOUT_S, SETTLE_S, BootstrapActor
+from shoal.actors.discovery.bootstrap.actor import BOOK_EVERY_S, LOOK_EVERY_S, NAMES_TIMEOUT_S, SETTLE_S, BootstrapActor
 from shoal.actors.discovery.bootstrap.entering import FIRST_WAIT_S, LONGEST_WAIT_S
 from shoal.actors.discovery.bootstrap.names import Answer, Question
 from shoal.messages import discovery, lifecycle, routing, transport
@@ -163,6 +163,35 @@ def test_without_a_resolver_names_are_left_to_the_transport() -> None:
     bench = Bench(OTHER, addr="/dns4/host.test/tcp/1", resolver=False)
     assert [said.message.addrs for said in bench.dials()] == [("/dns4/host.test/tcp/1",)]
     bench.actor.on_stop()
+
+
+def test_peers_that_were_met_before_are_tried_while_there_are_too_few() -> None:
+    ctx = FakeContext("bootstrap")
+    actor = BootstrapActor(ctx, by_book=True)
+    actor.on_start()
+    ctx.tell(actor, transport.PeerConnected("here", IP, False))
+    ctx.advance(SETTLE_S)
+    (asked,) = ctx.take_said(routing.ListBook)
+    addr = routing.BookAddr(IP, (routing.CONNECTED,), 100.0)
+    rows = tuple(
+        routing.BookRow(peer, (addr,) if peer != "nowhere" else (), sources, 1.0, 0.0, 0, 0, "", 9.0)
+        for peer, sources in {
+            "met": (routing.DHT, routing.CONNECTED),
+            "hearsay": (routing.DHT,),
+            "here": (routing.CONNECTED,),
+            "nowhere": (routing.CONNECTED,),
+        }.items()
+    )
+    asked.answer(routing.BookListed(rows, len(rows), 0))
+    ctx.advance(LOOK_EVERY_S)
+    assert ctx.take(transport.Dial) == [transport.Dial("met", (IP,))]
+    ctx.advance(BOOK_EVERY_S)
+    (again,) = ctx.take_said(routing.ListBook)
+    again.answer(Failed("ListBook", "Unavailable", "restarting"))
+    for number in range(WORKER.connections_wanted):
+        ctx.tell(actor, transport.PeerConnected(f"p{number}", IP, True))
+    ctx.advance(10 * BOOK_EVERY_S)
+    assert not ctx.take(routing.ListBook), "there are enough"
 
 
 def test_a_new_transport_is_entered_through_again_at_once() -> None:
