@@ -549,6 +549,9 @@ DNSADDR_TEXTS_MAX: Final = Limit(64, "records", "of one answer that are read", "
 DNS_QUESTIONS_WAITING: Final = Limit(256, "questions", "to the DNS at one time; more fail at once", "nothing unbounded")
 DNS_THREADS_MAX: Final = Limit(4, "threads", "that wait for the DNS, while there is work", "4 public bootstrappers")
 BOOTSTRAPPERS_MAX: Final = Limit(256, "peers", "to enter the network by", "entries of a list in the configuration")
+OLD_PEERS_MAX: Final = Limit(
+    32, "peers", "of the book, met before, that wait to be dialled", "connections_wanted, 4 times"
+)
 
 # --- IPNS records (actors.discovery.dht.ipns) ----------------------------------------------------
 IPNS_RECORD_BYTES_MAX: Final = Limit(10 * KIB, "bytes", "of an IPNS record; more need not be handled", "IPNS spec")

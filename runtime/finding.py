@@ -128,7 +128,7 @@ def bootstrap_spec(finding: Finding | None, peers: KeptPeers) -> ChildSpec:
     def make(ctx: Context) -> BootstrapActor:
         from shoal.runtime.network.dns import DnsResolver  # its library is only for those who use it
 
-        return BootstrapActor(ctx, peers, entrances, DnsResolver(server))
+        return BootstrapActor(ctx, peers, entrances, DnsResolver(server), by_book="bootstrap" in finding.sources)
 
     return ChildSpec("bootstrap", make)
 

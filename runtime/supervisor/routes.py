@@ -180,7 +180,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(routing.StopSource, "routing", _SEARCHED, notice=True),
     _route(routing.PeersSeen, "bootstrap mdns dht pubsub delegated adverts", "routing", notice=True),
     _route(routing.PeerOutcome, "bitswap", "routing", notice=True),
-    _route(routing.ListBook, EDGE, "routing", OWN),
+    _route(routing.ListBook, "edge bootstrap", "routing", OWN),
     _route(routing.RoutingStat, EDGE, "routing", OWN),
     # --- the DHT
     _route(dht.ProvideCids, "edge announce", "dht", OWN, capability="announce_content"),

@@ -75,6 +75,17 @@ def test_the_death_of_the_actor_or_of_the_bootstrapper_costs_time_alone(
         wait_until(lambda: [row["Peer"] for row in ours.peers()] == [theirs.peer_id], FOUND_S)
 
 
+def test_a_restarted_shoal_enters_by_those_it_had_met(shoal: ShoalFactory, tmp_path: Path) -> None:
+    """No bootstrapper is named: the peer book alone leads back."""
+    other = shoal()
+    alone = {"sources": "bootstrap", "extra": ["--bootstrap", "none"], "repo": tmp_path / "again"}
+    first = shoal(**alone)
+    first.connect(other.addrs[0])
+    assert first.stop() == 0
+    second = shoal(**alone)
+    wait_until(lambda: [row["Peer"] for row in second.peers()] == [other.id], FOUND_S)
+
+
 def test_in_a_network_of_its_own(lan: LanFactory, kubo: KuboFactory, shoal: ShoalFactory) -> None:
     made = lan("8.8.4.1", "8.8.4.2", "8.8.4.3")
     theirs = kubo(host=made[0])
