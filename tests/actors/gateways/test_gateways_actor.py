@@ -7,7 +7,8 @@ import math
 import pytest
 
 from shoal.actors.gateways.actor import HEDGE_S, GatewaysActor
-from shoal.actors.gateways.wants import GRACE_S, RETRY_MIN_S, STORE_S
+from shoal.actors.gateways.want import GRACE_S
+from shoal.actors.gateways.wants import RETRY_MIN_S, STORE_S
 from shoal.actors.web.standing import JITTER, LIE_S
 from shoal.messages import lifecycle
 from shoal.messages.block import Block
@@ -326,3 +327,13 @@ def test_nothing_is_asked_for_beyond_its_deadline() -> None:
     assert str(A.cid) in get.get.url
     assert get.get.total_s <= 5.0
     assert math.isfinite(get.get.silence_s)
+
+
+def test_what_is_late_and_over_is_not_asked_of_another() -> None:
+    """The wantlist says a moment after the deadline that nobody wants it any more."""
+    bench = Bench("a", "b")
+    bench.seek(A, deadline_s=GRACE_S + HEDGE_S)
+    bench.ctx.advance(GRACE_S)
+    assert bench.get().open
+    bench.ctx.advance(HEDGE_S + 2.0)
+    assert bench.http.take() == []
