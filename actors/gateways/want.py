@@ -9,6 +9,7 @@ from typing import Final
 from shoal.messages.cid import CID
 
 GRACE_S: Final = 1.0  # seconds that peers have before a gateway is asked: what boxo waits before it searches for more
+SERVED_GRACE_S: Final = 5.0  # seconds that they have once they served a session better: a slow peer's window is no lack
 SCORE_MAX: Final = 64.0  # blocks of a session that are remembered of either side, so that what was long ago fades
 
 
@@ -33,8 +34,10 @@ class Session:
 
     @property
     def grace_s(self) -> float:
-        """Nothing, once gateways served this session better than peers did."""
-        return 0.0 if self.ours > self.others else GRACE_S
+        """Nothing once gateways served this session better than peers did; longer when it is the other way."""
+        if self.ours == self.others:
+            return GRACE_S
+        return 0.0 if self.ours > self.others else SERVED_GRACE_S
 
     def came(self, ours: bool) -> None:
         """A block of this session is stored."""

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from shoal.actors.gateways.actor import HEDGE_S, GatewaysActor
-from shoal.actors.gateways.want import GRACE_S
+from shoal.actors.gateways.want import GRACE_S, SERVED_GRACE_S
 from shoal.actors.gateways.wants import RETRY_MIN_S, STORE_S
 from shoal.actors.web.standing import JITTER, LIE_S
 from shoal.messages import lifecycle
@@ -112,8 +112,14 @@ def test_once_gateways_served_a_session_better_its_blocks_do_not_wait() -> None:
     bench.seek(C, session=2)
     assert bench.http.take() == [], "another session is another matter"
     bench.stored(B)
-    bench.seek(C)
+    bench.seek(A)
     assert bench.http.take() == [], "a peer was as good"
+    bench.stored(A, C)
+    bench.seek(B)
+    bench.ctx.advance(SERVED_GRACE_S - 0.1)
+    assert bench.http.take() == [], "peers are better, if slow"
+    bench.ctx.advance(0.1)
+    assert bench.get().open
 
 
 @pytest.mark.parametrize("status", [400, 404, 406, 410, 451, 504])
@@ -153,8 +159,8 @@ def test_a_lie_reaches_nobody_and_its_gateway_is_left_alone_for_long() -> None:
     honest.answer(b"one", media_type=RAW)
     assert bench.fetched() == [A]
     bench.stored(A)
-    for _ in range(20):
-        bench.seek(B)
+    for session in range(2, 22):
+        bench.seek(B, session=session)
         bench.ctx.advance(GRACE_S)
         assert bench.get().server == honest.server
         bench.stored(B)
