@@ -12,10 +12,12 @@ from typing import Final
 from shoal.messages import blocks, dht, routing, transport
 from shoal.messages.base import Message
 from shoal.messages.cid import CID
-from shoal.messages.errors import LocalError, NotFound, Unavailable
+from shoal.messages.errors import DeadlineExceeded, LocalError, NotFound, Unavailable
 from shoal.messages.replies import Failed
 from shoal.runtime.asking import ASK_TIMEOUT_S, ask_patiently
+from shoal.runtime.discovering import Discovering
 from shoal.runtime.edge import raise_if_no
+from shoal.runtime.http.keeping import closing
 from shoal.runtime.inbox import Inbox
 from shoal.runtime.machine import Machine
 
@@ -29,6 +31,7 @@ class Offering:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._edge = machine.edge
+        self._discovering = Discovering(machine)
 
     # --- routing -------------------------------------------------------------------------------------
 
@@ -38,28 +41,18 @@ class Offering:
         if (own := self._own(cid)) is not None:
             told.add(own.peer)
             yield own
-        ticket = self._edge.new_session()
-        inbox = Inbox(self._edge)
-        until = self._edge.now() + timeout_s
         try:
-            inbox.send(routing.FindProviders(cid, ticket, count), deadline=until)
-            while (left_s := until - self._edge.now()) > 0 and len(told) <= count:
-                arrived = inbox.next(min(STEP_S, left_s))
-                if arrived is None:
+            for word in closing(self._discovering.find_providers(str(cid), count, timeout_s)):
+                if word is None:
                     yield None
-                    continue
-                reply = arrived[1]
-                if not isinstance(reply, routing.ProvidersFound):
-                    if len(told) == 1:  # nothing was found; if that is because nobody could look, say so
-                        _raise_unless_late(reply)
-                    return
-                for provider in reply.providers:
-                    if provider.peer not in told and len(told) <= count:
-                        told.add(provider.peer)
-                        yield provider
-        finally:
-            inbox.close()
-            self._edge.tell(routing.StopSearch(ticket))
+                elif isinstance(word, routing.Provider) and word.peer not in told and len(told) <= count:
+                    told.add(word.peer)
+                    yield word
+        except DeadlineExceeded:
+            return
+        except LocalError:
+            if len(told) == 1:  # nothing was found; if that is because nobody could look, say so
+                raise
 
     def addresses(self, peer: str, timeout_s: float) -> Iterator[routing.Provider | None]:
         """This node's own, or what routing finds."""

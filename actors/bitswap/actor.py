@@ -144,7 +144,8 @@ class BitswapActor(Actor):
 
     @handles(adverts.PeerFilter)
     def on_filter(self, message: adverts.PeerFilter, _: Envelope) -> None:
-        filters.told(self.fetching.seeker, message, self.ctx.now())
+        if filters.told(self.fetching.seeker, message, self.ctx.now()):
+            self.streams.open(message.peer)  # one of our swarm: the first that is asked of it need not wait for this
 
     # --- others come back, policy changes -----------------------------------------------------------------
 

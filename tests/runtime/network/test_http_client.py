@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shoal.actors.web.client import Exchange, Get, Head
 from shoal.messages.errors import RemoteError
@@ -228,6 +230,34 @@ def test_redirects_are_followed_on_the_same_server_only() -> None:
         asked = len(server.paths)
         assert fetched(get_of(server.url + "/loop")).code == "redirect"
         assert len(server.paths) - asked == HTTP_REDIRECTS_MAX.value + 1
+
+
+def test_names_below_localhost_are_this_machine() -> None:
+    """Kubo's gateway sends a client of http://localhost on to a name for each CID."""
+
+    def answer(request: Request) -> None:
+        if request.headers["host"].startswith("cid.ipfs."):
+            request.reply(b"here")
+        else:
+            request.reply(status=301, location=f"http://cid.ipfs.{request.headers['host']}/")
+
+    with RawServer(answer) as server:
+        notes = fetched(get_of(server.url.replace("127.0.0.1", "localhost") + "/ipfs/cid"))
+    assert notes.body == b"here"
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=400), st.booleans())
+def test_any_bytes_of_a_server_end_a_get_once(data: bytes, begun: bool) -> None:
+    def answer(request: Request) -> None:
+        request.send((b"HTTP/1.1 200 OK\r\n" if begun else b"") + data)
+        request.hang_up()
+
+    with RawServer(answer) as server:
+        notes = fetched(get_of(server.url))
+    assert len(notes.ends) == 1
+    assert len(notes.heads) <= 1
+    assert len(notes.body) <= 1000
 
 
 def test_an_encoding_that_was_not_asked_for_is_refused() -> None:

@@ -190,7 +190,7 @@ def _one(made: Room) -> routing.Provider:
 
 
 def test_a_shoal_serves_a_shoal(rooms: ExitStack, tmp_path: Path) -> None:
-    """What a node has it says of itself; what it does not have, and cannot search for, it says too."""
+    """What a node has, and where it is itself; nobody has what nobody has."""
     config = Config(
         repo=str(tmp_path), listen=("/ip4/127.0.0.1/tcp/0",), api="127.0.0.1:0", sources=(), routing_server=True
     )
@@ -207,7 +207,13 @@ def test_a_shoal_serves_a_shoal(rooms: ExitStack, tmp_path: Path) -> None:
     answer = made.machine.edge.ask(routing.FindPeer(me.peer), TIMEOUT_S)
     assert isinstance(answer, routing.PeerFound)
     assert answer.addrs == own.addrs
-    assert "503" in made.outcome()
+    assert made.outcome() == ""
+
+
+def test_a_node_without_routing_is_no_router(rooms: ExitStack, tmp_path: Path) -> None:
+    config = Config(repo=str(tmp_path), listen=(), api="127.0.0.1:0", offline=True, routing_server=True)
+    node = rooms.enter_context(Node(config))
+    assert "503" in room(rooms, f"http://{node.api_addr}").outcome()
 
 
 def test_a_shoal_serves_a_shoal_what_its_own_routing_finds(rooms: ExitStack) -> None:

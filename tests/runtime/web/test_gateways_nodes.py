@@ -58,6 +58,16 @@ def test_a_file_that_only_a_gateway_has(stack: ExitStack, tmp_path: Path) -> Non
     assert cat(fetcher, cid) == data, "it is stored"
 
 
+def test_what_peers_have_no_gateway_is_asked_for(stack: ExitStack, tmp_path: Path) -> None:
+    gateway = stack.enter_context(RawServer(lambda request: request.reply(status=404)))
+    holder = node(stack, tmp_path / "holder")
+    fetcher = node(stack, tmp_path / "fetcher", gateways=(gateway.url,))
+    fetcher.api.swarm_connect(holder.identity().addrs[0], 20.0)
+    data = noise(2_000_000)
+    assert cat(fetcher, add(holder, data)) == data
+    assert len(gateway.paths) <= 1, "but perhaps for the first, when all is slow"
+
+
 def test_of_a_lying_a_dead_and_an_honest_gateway_the_honest_one_is_used(stack: ExitStack, tmp_path: Path) -> None:
     holder = node(stack, tmp_path / "holder", gateway_server=True)
     data = noise(1_000_000)
@@ -107,7 +117,7 @@ def test_a_role_that_serves_no_blocks_serves_none_here(stack: ExitStack, tmp_pat
     cid = add(leecher, b"mine")
     answer = request_of(leecher.api_addr, f"/ipfs/{cid}?format=raw", method="GET")
     assert (answer.status, b"leecher" in answer.body) == (503, True)
-    assert request_of(leecher.api_addr, f"/routing/v1/providers/{cid}", method="GET").status == 503
+    assert request_of(leecher.api_addr, f"/routing/v1/providers/{cid}", method="GET").json == {"Providers": []}
 
 
 OURS = ("shoal.actors.web", "gateways", "delegated", "http_client", "http.public", "routing_v1", "trustless")
