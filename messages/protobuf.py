@@ -94,6 +94,11 @@ def int32_field(number: int, value: int) -> bytes:
     return bytes((number << 3,)) + bytes(byte | 0x80 for byte in tail) + high
 
 
+def uint_field(number: int, value: int) -> bytes:
+    """A field of an unsigned number or an enum, 0 to 2**63 - 1; it is written when it is 0 too."""
+    return bytes((number << 3,)) + varint.encode(value)
+
+
 def bool_field(number: int) -> bytes:
     """A field that is true; one that is false is left out."""
     return bytes((number << 3, 1))

@@ -14,12 +14,12 @@ import math
 from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, Timer, handles
-from shoal.actors.bitswap import wire
+from shoal.actors.bitswap import filters, wire
 from shoal.actors.bitswap.fetching import Fetching
 from shoal.actors.bitswap.links import Link, Links
 from shoal.actors.bitswap.serving import Serving
 from shoal.actors.bitswap.streams import Streams
-from shoal.messages import blocks, exchange, lifecycle, transport, wants
+from shoal.messages import adverts, blocks, exchange, lifecycle, transport, wants
 from shoal.messages.base import Message
 from shoal.messages.envelope import Envelope
 from shoal.messages.errors import RemoteError
@@ -142,6 +142,11 @@ class BitswapActor(Actor):
             self.fetching.stored(block)
             self.serving.available(block)
 
+    @handles(adverts.PeerFilter)
+    def on_filter(self, message: adverts.PeerFilter, _: Envelope) -> None:
+        if filters.told(self.fetching.seeker, message, self.ctx.now()):
+            self.streams.open(message.peer)  # one of our swarm: the first that is asked of it need not wait for this
+
     # --- others come back, policy changes -----------------------------------------------------------------
 
     @handles(lifecycle.ActorRestarted)
@@ -151,6 +156,7 @@ class BitswapActor(Actor):
                 self._peer_gone(peer)
             self.fetching.held.clear()
             self.fetching.protected.clear()
+            self.fetching.hunting.transport_lost()
             self._serve_protocols()
         elif message.name == "placement":
             self.fetching.store_lost()
@@ -158,6 +164,10 @@ class BitswapActor(Actor):
         elif message.name == "wantlist":
             self.fetching.forget_all()
             self.serving.ledger.retell()
+        elif message.name == "routing":
+            self.fetching.hunting.routing_back()
+        elif message.name == "adverts":
+            filters.forget(self.fetching.seeker)
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, message: lifecycle.PolicyChanged, _: Envelope) -> None:

@@ -8,6 +8,9 @@ block before they have worked off the queue.  That is what splits a download ove
 A peer whose rate is not known is taken to be as fast as the fastest, so that it is tried; so is, for one block, one
 whose last answer is long ago, or it would never be asked again after a bad moment.  When nobody is known to
 have a block a few peers are asked widely, the most promising one for the block itself; then the next few.
+
+A peer that has told what it holds in a filter (``filters``) is asked for the block itself when that says yes, without
+a question before, and not asked at all when it says no, for a while.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
+from shoal.actors.bitswap.filters import DOUBT_S, Word
 from shoal.actors.bitswap.session import Phase, Session, Want, move
 from shoal.actors.bitswap.source import Source
 from shoal.actors.bitswap.timing import RATE_UNKNOWN
@@ -30,6 +35,7 @@ HOLDERS_ENOUGH: Final = 4  # known holders with which a session looks for no mor
 STUCK_MAX: Final = 8  # wants in a row whose holders' windows are full, after which the rest is not looked at
 SEARCHES_FIRST: Final = 4  # wants asked for widely by a new session; each answer may be a small block, from everyone
 BATCH: Final = 64  # wants looked at in one go
+DENIALS: Final = (Word.NO, Word.UNLIKELY)
 
 
 @dataclass(slots=True)
@@ -48,13 +54,12 @@ class Chooser:
         for want in wants:
             if self.budget <= 0 or stuck >= STUCK_MAX:
                 break
-            options = [source for source in known if self.may_ask(want, source)]
-            for peer in want.haves:
-                source = self.sources.get(peer)
-                if source is not None and source not in options and self.may_ask(want, source):
-                    options.append(source)
-            if options:
-                target = self.best(options, session.block_size, len(session.idle))
+            likely, unlikely = self.holders(session, want, known)
+            if likely or unlikely:
+                queued = len(session.idle)
+                target = self.best(likely, session.block_size, queued) if likely else None
+                if target is None and unlikely:
+                    target = self.best(unlikely, session.block_size, queued)
                 if target is None:
                     stuck += 1
                     continue
@@ -72,6 +77,40 @@ class Chooser:
     def _searches_max(self, session: Session, known: list[Source]) -> int:
         """How many wants may be asked for widely: few, until that has shown who has one or that nobody has."""
         return SEARCHING_WANTS_MAX.value if known or session.in_vain else SEARCHES_FIRST
+
+    def holders(self, session: Session, want: Want, known: list[Source]) -> tuple[list[Source], list[Source]]:
+        """Who may be asked for the block itself: likely holders, and those whose filters did not have it yet."""
+        likely: list[Source] = []
+        unlikely: list[Source] = []
+        haves = (self.sources.get(peer) for peer in want.haves if peer not in session.records)
+        for source in (*known, *haves):
+            if source is not None and self.may_ask(want, source):
+                word = self.word(want, source)
+                if word is Word.UNLIKELY:
+                    unlikely.append(source)
+                elif word is not Word.NO:
+                    likely.append(source)
+        for peer in session.vouched:
+            source = self.sources.get(peer)
+            if source is not None and peer not in session.records and self._vouches(want, source):
+                likely.append(source)
+        if not likely:
+            likely = [source for source in self.sources.values() if self._vouches(want, source)]
+            for source in likely:
+                session.vouch(source.peer)
+        return likely, unlikely
+
+    def word(self, want: Want, source: Source) -> Word:
+        """What the peer's filter says about the block, as far as it counts: not against a HAVE, nor for long."""
+        if source.advert is None:
+            return Word.UNKNOWN
+        if source.peer in want.haves:
+            return Word.YES
+        word = source.advert.says(want.cid, self.now)
+        return Word.UNKNOWN if word in DENIALS and self.now - want.since >= DOUBT_S else word
+
+    def _vouches(self, want: Want, source: Source) -> bool:
+        return source.advert is not None and self.may_ask(want, source) and self.word(want, source) is Word.YES
 
     def known(self, session: Session) -> list[Source]:
         """Connected peers that have had blocks of the session, in a fixed order."""
@@ -127,30 +166,48 @@ class Chooser:
         """A few peers not known to the session are asked whether they have this; also the known, if one lacks it."""
         if want.lacks:
             for source in known:
-                if source.peer not in want.tried:
+                if source.peer not in want.tried and self.word(want, source) is not Word.NO:
                     self.probe(want, source)
+            # One filter was wrong: of those that say the same, some are asked at a time, or many liars would take long.
+            vouchers = (self.sources.get(peer) for peer in session.vouched if peer not in want.tried)
+            also = (source for source in vouchers if source is not None and self._vouches(want, source))
+            for source in islice(also, WIDE_PEERS.value):
+                self.probe(want, source)
         if self.now < session.probe_at:
             return
         session.probe_at = self.now + session.probe_wait
         session.probe_wait = min(2 * session.probe_wait, PROBE_EVERY_S)
-        strangers = [
-            source
-            for source in self.ranked(want)
-            if source.peer not in session.records and session.probed.get(source.peer, 0) < PROBES_PER_PEER
-        ]
+        strangers = []
+        for source in self.ranked(want):
+            if source.peer in session.records:
+                continue
+            word = self.word(want, source)
+            if word is Word.YES:
+                session.vouch(source.peer)
+            elif word is Word.UNKNOWN and session.probed.get(source.peer, 0) < PROBES_PER_PEER:
+                strangers.append(source)
         for source in strangers[: WIDE_PEERS.value]:
             if self.probe(want, source):
                 session.probed[source.peer] = session.probed.get(source.peer, 0) + 1
 
     def ranked(self, want: Want) -> list[Source]:
-        """Peers not tried yet for this want, the most promising first; equals in random order."""
+        """Peers not tried yet for this want, the most promising first; equals in random order.
+
+        Those whose filters say no are left out, and the want is noted as one that they were spared.
+        """
         rows = [
             source
             for source in self.sources.values()
             if source.usable and source.peer not in want.tried and source.peer not in want.lacks
         ]
+        words = {source.peer: self.word(want, source) for source in rows if source.advert is not None}
+        if Word.NO in words.values():
+            rows = [source for source in rows if words.get(source.peer) is not Word.NO]
+            want.home.spared[want.cid] = None
         self.rng.shuffle(rows)
         rows.sort(key=lambda one: (one.timeouts > 0, -round(one.honesty, 1), -min(one.blocks, 100), one.rtt.smooth))
+        if words:
+            rows.sort(key=lambda one: words.get(one.peer, Word.UNKNOWN).value)
         return rows
 
     def search(self, want: Want, *, narrow: bool = True) -> None:
@@ -159,8 +216,8 @@ class Chooser:
         if not session.probe_wait:
             session.probe_wait = PROBE_FIRST_S
         session.probe_at = max(session.probe_at, self.now + session.probe_wait)
-        session.in_vain = session.in_vain or bool(want.tried)
         rows = self.ranked(want)[: WIDE_PEERS.value]
+        session.in_vain = session.in_vain or bool(want.tried)
         asked = False
         for source in rows:
             if narrow and not asked and source.room(session.block_size) > 0:

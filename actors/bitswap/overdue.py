@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from shoal.actors.bitswap import timing
+from shoal.actors.bitswap.filters import Word
 from shoal.actors.bitswap.session import Outcome, Phase, Session, Want, move
 from shoal.actors.bitswap.source import Ask, Source
 
@@ -71,7 +72,10 @@ def _hedge(seeker: Seeker, want: Want, slow: Source, now: float) -> None:
     spare = [
         source
         for source in holders.values()
-        if chooser.may_ask(want, source) and source.room(size) > 0 and not _stalled(source)
+        if chooser.may_ask(want, source)
+        and chooser.word(want, source) is not Word.NO
+        and source.room(size) > 0
+        and not _stalled(source)
     ]
     if not spare:
         chooser.search(want, narrow=False)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from shoal.actors.bitswap import overdue
+from shoal.actors.bitswap import filters, overdue
 from shoal.actors.bitswap.choosing import BATCH, Chooser
 from shoal.actors.bitswap.explain import explain
 from shoal.actors.bitswap.session import Outcome, Phase, Session, Want, move
@@ -131,6 +131,7 @@ class Seeker:
             self._unarrive(want)
         self._withdraw(want, now, but)
         move(want, Phase.LIVE)  # out of every queue
+        want.home.spared.pop(want.cid, None)
         for session in want.sessions.values():
             session.wants.pop(want.cid, None)
             session.used_at = now
@@ -185,7 +186,7 @@ class Seeker:
             self._new[peer] = None
             return
         self._forget(source)
-        fresh = self.sources[peer] = Source(peer, now)
+        fresh = self.sources[peer] = Source(peer, now, source.advert)
         fresh.usable = False
 
     def stream_up(self, peer: str, presences: bool) -> None:
@@ -267,7 +268,7 @@ class Seeker:
         if source is None:
             return
         for cid, have in said:
-            answered = source.said(cid, now)
+            answered = source.said(cid, have, now)
             want = self.wants.get(cid)
             if want is None or want.phase is Phase.ARRIVED:
                 # Too late for the block, in time to show that the peer holds this session's content.
@@ -322,6 +323,8 @@ class Seeker:
             for cid in list(session.searching):
                 if self.wants[cid].next_round <= now:
                     move(self.wants[cid], Phase.IDLE)
+            if session.spared:
+                filters.doubt(self, session, now)
             if session.exhausted:
                 overdue.rebroadcast(self, session, now)
             elif not session.wants and now - session.used_at > SESSION_KEPT_S:
@@ -384,7 +387,7 @@ class Seeker:
         """What to say to a peer now: entries, and whether they are the whole wantlist."""
         return self.sources[peer].take(now)
 
-    def explain(self, session_id: int, now: float) -> str:
-        """What has been tried for a session, for its error texts."""
+    def explain(self, session_id: int, now: float, elsewhere: str = "") -> str:
+        """What has been tried for a session, for its error texts.  ``elsewhere``: see ``explain``."""
         session = self.sessions.get(session_id)
-        return "" if session is None else explain(session, self.wants, self.sources, now)
+        return "" if session is None else explain(session, self.wants, self.sources, now, elsewhere)

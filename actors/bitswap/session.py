@@ -96,6 +96,8 @@ class Session:
     exhausted: dict[CID, None] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     probed: dict[str, int] = field(default_factory=dict)  # peer -> times asked whether it has anything of this
+    vouched: dict[str, None] = field(default_factory=dict)  # peers whose filters say that they have some of it
+    spared: dict[CID, None] = field(default_factory=dict)  # wants that peers were not asked for on a filter's word
     probe_at: float = 0.0  # seconds; next look for further holders
     probe_wait: float = 0.0  # seconds from one to the next; 0: none has been needed
     in_vain: bool = False  # the first peers asked had nothing of it
@@ -124,6 +126,11 @@ class Session:
     def has(self, peer: str) -> None:
         """The peer has something of this session."""
         self.record(peer).misses = 0
+
+    def vouch(self, peer: str) -> None:
+        """The peer's filter says that it has something of this session."""
+        if len(self.vouched) < SESSION_SOURCES_MAX:
+            self.vouched[peer] = None
 
     def lacks(self, peer: str) -> None:
         """The peer lacks something of this session; after many in a row it is not asked first any more."""

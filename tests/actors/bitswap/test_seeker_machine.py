@@ -1,6 +1,7 @@
 """The seeker under any sequence of events: indexes agree, nobody is asked after a disconnect, every want can end.
 
-Peers here hold some of the blocks, and answer late, wrongly, or not at all, as hypothesis likes.
+Peers here hold some of the blocks, and answer late, wrongly, or not at all, as hypothesis likes.  Their filters say
+what they like too.
 """
 
 import random
@@ -9,11 +10,12 @@ import hypothesis.stateful as sf
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from shoal.actors.bitswap import filters
 from shoal.actors.bitswap.seeker import Seeker
 from shoal.actors.bitswap.session import Phase
 from shoal.messages.cid import CID
 from shoal.messages.limits import KIB, MIB
-from shoal.tests.support.bitswap import MACHINE_EXAMPLES, block, check_seeker
+from shoal.tests.support.bitswap import MACHINE_EXAMPLES, block, check_seeker, told
 
 PEERS = [f"peer-{n}" for n in range(4)]
 CIDS = [block(n).cid for n in range(6)]
@@ -25,6 +27,7 @@ class SeekerMachine(sf.RuleBasedStateMachine):
         super().__init__()
         self.seeker = Seeker(random.Random(1), 4 * MIB)
         self.now = 100.0
+        self.honest = "no filter"
         self.wanted: dict[CID, set[int]] = {}  # CID -> sessions
         self.connected: set[str] = set()
         self.heard: dict[str, dict[CID, bool]] = {peer: {} for peer in PEERS}  # what each peer believes we want
@@ -76,6 +79,21 @@ class SeekerMachine(sf.RuleBasedStateMachine):
     def stream_lost(self, peer: str) -> None:
         self.seeker.stream_lost(peer)
         self.heard[peer].clear()
+        self.settle()
+
+    @sf.initialize(kind=st.sampled_from(["no filter", "a filter that says no", "a filter that says yes"]))
+    def the_honest_peer_has(self, kind: str) -> None:
+        self.honest = kind
+
+    @sf.rule(peer=st.sampled_from(PEERS), cids=st.sets(st.sampled_from(CIDS)), complete=st.booleans())
+    def filter_told(self, peer: str, cids: set[CID], complete: bool) -> None:
+        """A filter that is true, stale or a lie."""
+        filters.told(self.seeker, told(peer, sorted(cids), complete=complete), self.now)
+        self.settle()
+
+    @sf.rule()
+    def filters_forgotten(self) -> None:
+        filters.forget(self.seeker)
         self.settle()
 
     @sf.rule()
@@ -147,6 +165,8 @@ class SeekerMachine(sf.RuleBasedStateMachine):
         self.connected.add(honest)
         self.seeker.not_stored(list(self.seeker.arrived))
         self.seeker.peer_connected(honest, self.now)
+        if self.honest != "no filter":
+            filters.told(self.seeker, told(honest, CIDS if self.honest.endswith("yes") else []), self.now)
         for _ in range(3000):
             if not self.seeker.wants:
                 break
