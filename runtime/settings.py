@@ -70,7 +70,7 @@ def variable(name: str) -> str:
 
 def flag_name(name: str) -> str:
     """The flag of a setting, as the user types it; ``listen`` and ``peers`` are repeated flags."""
-    return {"peers": "--peer"}.get(name, "--" + name.replace("_", "-"))
+    return {"peers": "--peer", "gateways": "--gateway"}.get(name, "--" + name.replace("_", "-"))
 
 
 def check_all(given: Iterable[tuple[str, Given]]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Names:
         self.marks = array("Q")  # of the names that changed the filter, in the order of their coming
         self.unsure: set[int] = set()  # of those that did not: here already, or one of its false positives
         self.complete = True
+        self.lossy = False  # the two together do not name all that is in the filter
         self.relist = False  # something came that only a listing can put right
 
     def put(self, mark: int) -> bool:
@@ -52,7 +53,7 @@ class Names:
         if len(self.unsure) < UNSURE_MAX:
             self.unsure.add(mark)
         else:
-            self.relist = True
+            self.lossy = True
         return False
 
     @property

@@ -41,7 +41,7 @@ class BitswapActor(Actor):
         super().__init__(ctx)
         self.links = Links(ctx.random)
         self.streams = Streams(ctx, self.links, self._stream_open, self._stream_failed)
-        self.fetching = Fetching(ctx, self.links, self.streams)
+        self.fetching = Fetching(ctx, self.links, self.streams, self._handled)
         self.serving = Serving(ctx, self.links, self.streams, self._handled)
         self.messages_received = 0
         self._deferred = 0

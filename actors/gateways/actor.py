@@ -16,7 +16,8 @@ from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, Timer, handles
 from shoal.actors.gateways.fetch import Fetch, Verdict
-from shoal.actors.gateways.wants import Want, Wants
+from shoal.actors.gateways.want import Want
+from shoal.actors.gateways.wants import Wants
 from shoal.actors.web.client import HttpClient
 from shoal.actors.web.standing import Server, Servers
 from shoal.messages import blocks, lifecycle, wants
@@ -170,7 +171,8 @@ class GatewaysActor(Actor):
     def _hedge(self, now: float) -> None:
         """Ask a second gateway for what is late."""
         for fetch in list(self.fetches):
-            if now - fetch.began < HEDGE_S or fetch.want.open > 1 or not self._room():
+            want = fetch.want
+            if now - fetch.began < HEDGE_S or want.open > 1 or want.deadline - now <= LATE_S or not self._room():
                 continue
             second = _choice(fetch.want, self.servers.ready(now))
             if second is not None:

@@ -17,7 +17,7 @@ from shoal.messages.limits import BLOCK_BYTES_MAX
 
 if TYPE_CHECKING:
     from shoal.actors.gateways.actor import GatewaysActor
-    from shoal.actors.gateways.wants import Want
+    from shoal.actors.gateways.want import Want
     from shoal.actors.web.standing import Server
 
 RAW: Final = "application/vnd.ipld.raw"

@@ -13,78 +13,19 @@ Begin with ``seek`` and ``next_for``.  Time is an argument, in seconds on the no
 
 from __future__ import annotations
 
-import enum
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
+from shoal.actors.gateways.want import Phase, Session, Want
 from shoal.messages.cid import CID
 from shoal.messages.envelope import PRIORITY_HIGH, PRIORITY_LOW
 from shoal.messages.limits import GATEWAY_WANTS_MAX, SESSIONS_MAX
 
-GRACE_S: Final = 1.0  # seconds that peers have before a gateway is asked: what boxo waits before it searches for more
 STORE_S: Final = 30.0  # seconds for an arrived block to be stored, before it is wanted again; as bitswap has it
 RETRY_MIN_S: Final = 5.0  # seconds before gateways that did not have a block are asked again, doubled each time
 RETRY_MAX_S: Final = 120.0  # seconds
-SCORE_MAX: Final = 64.0  # blocks of a session that are remembered of either side, so that what was long ago fades
 LOOKED_AT_MAX: Final = 32  # ready wants looked at for one free gateway; of more, none is likely to fit
-
-
-class Phase(enum.Enum):
-    """Where a want is."""
-
-    WAITING = "waiting"
-    READY = "ready"
-    FETCHING = "fetching"
-    ARRIVED = "arrived"
-
-
-@dataclass(slots=True)
-class Session:
-    """One download, as far as gateways are concerned."""
-
-    number: int
-    wants: int = 0
-    ours: float = 0.0  # blocks that gateways delivered
-    others: float = 0.0  # and that came otherwise
-    outcomes: dict[str, str] = field(default_factory=dict)  # by gateway, what became of the last request
-
-    @property
-    def grace_s(self) -> float:
-        """Nothing, once gateways served this session better than peers did."""
-        return 0.0 if self.ours > self.others else GRACE_S
-
-    def came(self, ours: bool) -> None:
-        """A block of this session is stored."""
-        if ours:
-            self.ours += 1
-        else:
-            self.others += 1
-        if self.ours + self.others > SCORE_MAX:
-            self.ours /= 2
-            self.others /= 2
-
-
-@dataclass(slots=True, eq=False)
-class Want:
-    """One block."""
-
-    cid: CID
-    priority: int
-    sessions: dict[int, float]  # session -> its deadline
-    phase: Phase = Phase.WAITING
-    due: float = 0.0  # when it becomes ready
-    tried: set[str] = field(default_factory=set)  # gateways, in this round
-    open: int = 0  # requests under way
-    rounds: int = 0
-    size: int = 0  # bytes, once arrived
-    arrived_at: float = 0.0
-
-    @property
-    def deadline(self) -> float:
-        """When nobody wants it any more."""
-        return max(self.sessions.values())
 
 
 class Wants:

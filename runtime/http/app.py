@@ -107,9 +107,9 @@ def _public_routes(config: Config, backend: Backend) -> list[Route]:
         ]
     if config.gateway_server:
         rows.append(("/ipfs/", trustless.block, ("GET", "HEAD")))
-    limiter = public.public_limiter()
+    gate = public.Gate()
     return [
-        Route(prefix + "{rest:path}", public.PublicEndpoint(prefix, serve, backend.offers, limiter, methods))
+        Route(prefix + "{rest:path}", public.PublicEndpoint(prefix, serve, backend.offers, gate, methods))
         for prefix, serve, methods in rows
     ]
 

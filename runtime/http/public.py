@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from shoal.messages.errors import BadInput, LocalError, NotFound, Unavailable
 from shoal.messages.limits import HTTP_BODY_STALL_S, PUBLIC_BODY_BYTES, PUBLIC_REQUESTS_MAX
 from shoal.runtime.http import errors
+from shoal.runtime.http.arguments import shown
 from shoal.runtime.http.endpoint import CONNECTION
 from shoal.runtime.http.offers import Offers
 from shoal.runtime.http.plain import TEXT, send_plain
@@ -49,19 +50,25 @@ class Head:
 Serve = Callable[[Asked, Offers], Iterator[Head | bytes | memoryview | None]]
 
 
-def public_limiter() -> trio.CapacityLimiter:
-    """The threads of all public endpoints."""
-    return trio.CapacityLimiter(PUBLIC_REQUESTS_MAX.value)
+class Gate:
+    """What all public endpoints share: their threads, and how many requests are under way."""
+
+    def __init__(self) -> None:
+        self.limiter = trio.CapacityLimiter(PUBLIC_REQUESTS_MAX.value)
+        self.running = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether one more must be turned away.  Threads of clients that left count until they are done."""
+        return self.running >= PUBLIC_REQUESTS_MAX.value or self.limiter.available_tokens < 1
 
 
 class PublicEndpoint:
     """One path and what is below it."""
 
-    def __init__(
-        self, prefix: str, serve: Serve, offers: Offers, limiter: trio.CapacityLimiter, methods: tuple[str, ...]
-    ) -> None:
+    def __init__(self, prefix: str, serve: Serve, offers: Offers, gate: Gate, methods: tuple[str, ...]) -> None:
         """``prefix`` ends in a slash; GET and HEAD are among ``methods``."""
-        self._prefix, self._serve, self._offers, self._limiter = prefix, serve, offers, limiter
+        self._prefix, self._serve, self._offers, self._gate = prefix, serve, offers, gate
         self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,10 +76,17 @@ class PublicEndpoint:
             allow = ", ".join(self._methods).encode()
             await send_plain(receive, send, 501, b"not implemented\n", (b"allow", allow))
             return
-        if self._limiter.available_tokens < 1:
+        if self._gate.full:
             retry = (b"retry-after", b"%d" % RETRY_S)
             await send_plain(receive, send, 429, b"too many requests are under way\n", retry)
             return
+        self._gate.running += 1
+        try:
+            await self._run(scope, receive, send)
+        finally:
+            self._gate.running -= 1
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), encoding="utf-8", errors="replace"))
         body = await _body(receive) if scope["method"] == "PUT" else b""
@@ -81,7 +95,7 @@ class PublicEndpoint:
             return
         asked = Asked(scope["method"], scope["path"].removeprefix(self._prefix), query, headers, body)
         answer = _Answer(asked, scope.get("state", {}).get(CONNECTION), receive, send)
-        await answer.run(Puller(lambda: self._serve(asked, self._offers), self._limiter, 1, _weight))
+        await answer.run(Puller(lambda: self._serve(asked, self._offers), self._gate.limiter, 1, _weight))
 
 
 class _Answer:
@@ -101,7 +115,7 @@ class _Answer:
             try:
                 await self._answer(puller)
             except Exception as fault:
-                errors.note(fault, self._asked.rest[:80])
+                errors.note(fault, shown(self._asked.rest))
                 failed = fault
                 self._finishing = True
             finally:

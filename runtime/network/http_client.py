@@ -80,7 +80,7 @@ class TrioHttpClient:
 
     async def _carry_out(self, exchange: Exchange) -> None:
         fault: RemoteError | None = None
-        with exchange.scope, trio.move_on_after(exchange.get.total_s) as limit:
+        with exchange.scope, trio.move_on_after(max(0.0, exchange.get.total_s)) as limit:
             try:
                 await trio.lowlevel.checkpoint()  # a GET that was cancelled at once is not begun
                 await self._follow(exchange)

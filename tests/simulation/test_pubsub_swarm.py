@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -100,7 +102,52 @@ def test_every_message_reaches_every_subscriber_once(seed: int, tmp_path: Path) 
 
 
 def test_same_seed_same_trace(tmp_path: Path) -> None:
-    assert story(7, tmp_path / "a", count=6) == story(7, tmp_path / "b", count=6)
+    """Also in another process, where sets of texts have another order."""
+    here = story(7, tmp_path / "a", count=6)
+    program = (
+        "import sys; from pathlib import Path; from shoal.tests.simulation.test_pubsub_swarm import story; "
+        "print(story(7, Path(sys.argv[1]), count=6))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", program, str(tmp_path / "b")],
+        env={"PYTHONPATH": ":".join(path for path in sys.path if path), "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert run.stdout.strip() == here
+
+
+def test_actors_that_die_at_random_leave_a_swarm_that_works(tmp_path: Path) -> None:
+    with Swarm(21, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 8)
+        calm = swarm.world.now() + 60.0
+        names = [node.name for node in nodes]
+        rng = random.Random(21)
+        while swarm.world.now() < calm:
+            actor = rng.choice(["pubsub", "pubsub", "transport", "bootstrap", "placement"])
+            label = f"{rng.choice(names)}/{actor}"
+            if not swarm.world.hosts[label].is_gone:
+                swarm.world.hosts[label].crash()
+            publish_if_it_can(rng.choice(nodes))
+            swarm.world.run_for(rng.uniform(0.5, 4.0))
+        swarm.world.run_for(90.0)  # kept peers are dialled again, and back-offs end
+        streams = [subscribe(node, "after") for node in nodes]
+        swarm.world.run_for(5.0)
+        publish(nodes[0], b"all well?", "after")
+        swarm.world.run_for(10.0)
+        assert [heard(stream) for stream in streams] == [[b"all well?"]] * len(nodes)
+        for node in nodes:
+            others = {other.host.peer_id for other in nodes if other is not node}
+            assert set(core(node).swarm.hints.authors) <= others
+
+
+def publish_if_it_can(node: SimNode) -> None:
+    try:
+        publish(node, b"x")
+    except Unavailable:
+        pass
 
 
 def test_connections_that_break_cost_little(tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ class DhtActor(Actor):
         now = self.ctx.now()
         buckets = tuple(
             dht.BucketRow(prefix, tuple(bucket.rows), now - bucket.refreshed)
-            for prefix, bucket in enumerate(kad.table.buckets)
+            for prefix, bucket in sorted(kad.table.buckets.items())
             if bucket.rows
         )
         providers, values = kad.records.counts()

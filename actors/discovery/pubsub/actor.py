@@ -31,7 +31,6 @@ from shoal.messages.limits import PUBSUB_DATA_MAX
 from shoal.messages.replies import Done, Failed, Overloaded
 
 HEARTBEAT_S: Final = 1.0  # seconds, gossipsub v1.0
-SERVE_RETRY_S: Final = 1.0  # seconds before the transport is asked again to serve our protocols
 LINGER_S: Final = 60.0  # seconds that a node without topics stays open after it published
 
 
@@ -52,7 +51,7 @@ class PubsubActor(Actor):
 
     def on_start(self) -> None:
         self.swarm.follow_policy()
-        self.streaming.serve(SERVE_RETRY_S, Done)
+        self.streaming.serve()
 
     def receive(self, message: Message, envelope: Envelope) -> None:
         super().receive(message, envelope)
@@ -240,7 +239,7 @@ class PubsubActor(Actor):
         if message.name == "transport":
             for peer in list(self.links.rows):
                 self._peer_gone(peer)
-            self.streaming.serve(SERVE_RETRY_S, Done)
+            self.streaming.serve()
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:

@@ -200,7 +200,7 @@ class SwarmTopic:
         self.on_change()
 
     def _ask_and_answer(self, now: float) -> None:
-        """At every heartbeat, and when something is due before: ask, end searches, look up what others want."""
+        """At every heartbeat, and when something is due before: ask for what is searched, look up what is wanted."""
         for key, search in self.searches.over(now):
             self._end(key, search)
         wanted = self.searches.to_want(now)

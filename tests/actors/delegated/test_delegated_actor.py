@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from shoal.actors.discovery.delegated.actor import SEARCH_S, SLOW_S, DelegatedActor
+from shoal.actors.discovery.delegated.actor import SEARCH_S, DelegatedActor
+from shoal.actors.discovery.delegated.asking import SLOW_S
 from shoal.actors.discovery.delegated.peerids import key_cid_of
 from shoal.actors.discovery.delegated.search import RACED
 from shoal.messages import lifecycle, routing

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from shoal.actors.gateways.actor import HEDGE_S, GatewaysActor
-from shoal.actors.gateways.wants import GRACE_S, RETRY_MIN_S, STORE_S
+from shoal.actors.gateways.want import GRACE_S, SERVED_GRACE_S
+from shoal.actors.gateways.wants import RETRY_MIN_S, STORE_S
 from shoal.actors.web.standing import JITTER, LIE_S
 from shoal.messages import lifecycle
 from shoal.messages.block import Block
@@ -111,8 +112,14 @@ def test_once_gateways_served_a_session_better_its_blocks_do_not_wait() -> None:
     bench.seek(C, session=2)
     assert bench.http.take() == [], "another session is another matter"
     bench.stored(B)
-    bench.seek(C)
+    bench.seek(A)
     assert bench.http.take() == [], "a peer was as good"
+    bench.stored(A, C)
+    bench.seek(B)
+    bench.ctx.advance(SERVED_GRACE_S - 0.1)
+    assert bench.http.take() == [], "peers are better, if slow"
+    bench.ctx.advance(0.1)
+    assert bench.get().open
 
 
 @pytest.mark.parametrize("status", [400, 404, 406, 410, 451, 504])
@@ -152,8 +159,8 @@ def test_a_lie_reaches_nobody_and_its_gateway_is_left_alone_for_long() -> None:
     honest.answer(b"one", media_type=RAW)
     assert bench.fetched() == [A]
     bench.stored(A)
-    for _ in range(20):
-        bench.seek(B)
+    for session in range(2, 22):
+        bench.seek(B, session=session)
         bench.ctx.advance(GRACE_S)
         assert bench.get().server == honest.server
         bench.stored(B)
@@ -326,3 +333,13 @@ def test_nothing_is_asked_for_beyond_its_deadline() -> None:
     assert str(A.cid) in get.get.url
     assert get.get.total_s <= 5.0
     assert math.isfinite(get.get.silence_s)
+
+
+def test_what_is_late_and_over_is_not_asked_of_another() -> None:
+    """The wantlist says a moment after the deadline that nobody wants it any more."""
+    bench = Bench("a", "b")
+    bench.seek(A, deadline_s=GRACE_S + HEDGE_S)
+    bench.ctx.advance(GRACE_S)
+    assert bench.get().open
+    bench.ctx.advance(HEDGE_S + 2.0)
+    assert bench.http.take() == []

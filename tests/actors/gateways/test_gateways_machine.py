@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shoal.actors.gateways.actor import GatewaysActor
-from shoal.actors.gateways.wants import GRACE_S, RETRY_MAX_S, STORE_S, Phase
+from shoal.actors.gateways.want import GRACE_S, Phase
+from shoal.actors.gateways.wants import RETRY_MAX_S, STORE_S
 from shoal.actors.web.standing import JITTER, LIE_MAX_S
 from shoal.messages import lifecycle
 from shoal.messages.block import Block
@@ -33,11 +36,13 @@ class Gateways(RuleBasedStateMachine):
         self.actor = GatewaysActor(self.ctx, self.http, ("http://a", "http://b"))
         self.wanted: dict[CID, set[int]] = {}
 
-    @rule(some=cids, session=sessions, priority=st.integers(0, 9))
-    def seek(self, some: list[CID], session: int, priority: int) -> None:
+    @rule(
+        some=cids, session=sessions, priority=st.integers(0, 9), seconds=st.sampled_from([0.0, 1.0, 5.0, 1e6, math.inf])
+    )
+    def seek(self, some: list[CID], session: int, priority: int, seconds: float) -> None:
         for cid in some:
             self.wanted.setdefault(cid, set()).add(session)
-        self.ctx.tell(self.actor, SeekBlocks(tuple(some), session, priority, self.ctx.clock + 1e6))
+        self.ctx.tell(self.actor, SeekBlocks(tuple(some), session, priority, self.ctx.clock + seconds))
 
     @rule(some=cids, session=sessions)
     def stop(self, some: list[CID], session: int) -> None:
@@ -82,6 +87,7 @@ class Gateways(RuleBasedStateMachine):
         assert {cid: set(want.sessions) for cid, want in wants.rows.items()} == {
             cid: sessions for cid, sessions in self.wanted.items() if sessions
         }
+        assert all(get.get.total_s > 0 for get in self.http.open)
         assert len(self.http.open) == len(self.actor.fetches) <= GATEWAY_REQUESTS_MAX.value
         for server in self.actor.servers.rows:
             under_way = sum(get.server == server.url for get in self.http.open)
@@ -93,7 +99,7 @@ class Gateways(RuleBasedStateMachine):
             assert self.ctx.timers, "something must happen to them"
 
     def teardown(self) -> None:
-        """With patience and gateways that have all and answer, every want is served."""
+        """With patience and gateways that have all and answer, every want is served that is not over."""
         for _ in range(40):
             for get in self.http.open:
                 cid = CID.parse(get.get.url.split("/")[4].partition("?")[0])
@@ -101,7 +107,7 @@ class Gateways(RuleBasedStateMachine):
             for message in self.ctx.take(BlocksFetched):
                 self.stored([block.cid for block in message.blocks])
             self.ctx.advance(max(STORE_S, RETRY_MAX_S, LIE_MAX_S * (1 + JITTER) / 20))
-        assert not self.actor.wants.rows
+        assert all(want.deadline <= self.ctx.clock for want in self.actor.wants.rows.values())
 
 
 TestGateways = Gateways.TestCase

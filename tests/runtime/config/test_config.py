@@ -50,6 +50,10 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
         api_hosts = ["Node.Example"]
         offline = true
         peers = ["{PEER}"]
+        delegated = ["https://router.example/", "http://[::1]:8080/below"]
+        gateways = ["https://gateway.example"]
+        routing_server = true
+        gateway_server = true
         log_format = "json"
         [policy]
         memory_bytes = "256MiB"
@@ -62,6 +66,8 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
     config = read(tmp_path, text)
     assert config.listen == ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/4001/quic-v1")
     assert (config.api, config.offline, config.peers, config.api_hosts) == ("[::1]:0", True, (PEER,), ("node.example",))
+    assert config.delegated == ("https://router.example", "http://[::1]:8080/below")
+    assert (config.gateways, config.routing_server, config.gateway_server) == (("https://gateway.example",), True, True)
     assert (config.policy.memory_bytes, config.policy.disk_bytes) == (256 * MIB, 10)
     assert config.policy.serve_blocks is True
     assert config.policy.connection_grace_s == 5.0
@@ -128,6 +134,13 @@ def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> Non
         ('dns_server = "localhost:53"', ["dns_server", "IP:PORT"]),
         ('api_origins = ["example.org"]', ["origin"]),
         ('api_hosts = ["a:1"]', ["host name"]),
+        ('delegated = ["router.example"]', ["delegated", "URL"]),
+        ('delegated = ["ftp://router.example"]', ["URL"]),
+        ('delegated = ["https://me:secret@router.example"]', ["without user"]),
+        ('gateways = ["https://gateway.example/?x=1"]', ["gateways", "URL"]),
+        ('gateways = ["https://gätéway.example"]', ["URL"]),
+        (f'gateways = ["https://{"x" * 2000}.example"]', ["URL"]),
+        ("routing_server = 1", ["routing_server", "true or false"]),
         ('repo = "/elsewhere"', ["repo", "own file"]),
         ("role = ", ["not TOML"]),
         ("a" * 1_100_000, ["larger than"]),
