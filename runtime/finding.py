@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shoal.actors.adverts.actor import AdvertsActor
 from shoal.actors.announce.actor import AnnounceActor
@@ -27,6 +27,9 @@ from shoal.runtime.finding_web import web_specs
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
+
+if TYPE_CHECKING:
+    from shoal.actors.web.client import HttpClient
 
 PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]  # peer ids and their multiaddrs, without /p2p
@@ -72,6 +75,7 @@ class Finding:
     dns_server: tuple[str, int] | None = None  # that names in addresses are asked of; None: the system's
     listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
     lan: Callable[[], LocalNetwork] | None = None  # instead of those: the simulation's
+    web: Callable[[Context], HttpClient] | None = None  # HTTP other than by sockets: the simulation's
 
 
 def finding_specs(finding: Finding | None) -> list[ChildSpec]:
@@ -96,7 +100,7 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if "filters" in finding.sources:  # --- Bloom adverts
         specs.append(ChildSpec("adverts", AdvertsActor))
     # --- over HTTP: delegated routing and gateways
-    specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways)
+    specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways, finding.web)
     # --- mDNS
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: MdnsActor(ctx, _local_network(finding))))
