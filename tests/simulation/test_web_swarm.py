@@ -192,7 +192,7 @@ def test_a_fetch_outlives_deaths_at_any_time(tmp_path: Path, seed: int) -> None:
         got, deaths = b"", 0
         for piece in fetcher.reading(shop.add(data), 120.0):
             got += piece
-            if rng.random() < 0.15 and deaths < 3:
+            if rng.random() < 0.3 and deaths < 3:
                 with suppress(NotFound):  # it is just being started again
                     fetcher.api.crash_actor(rng.choice(["gateways", "gateways", "wantlist", "placement"]))
                     deaths += 1
