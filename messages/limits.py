@@ -319,6 +319,32 @@ BROKEN_SHOWN_MAX: Final = Limit(64, "CIDs", "told of one broken pin", "an answer
 MOVED_AT_ONCE_MAX: Final = Limit(256, "blocks", "of one order to move or find them by name", "a request must end")
 ORDERS_MAX: Final = Limit(64, "orders", "to move or evict blocks under way or waiting at one time", "nothing unbounded")
 
+# --- what a DHT server keeps for others (storage.records) ----------------------------------------
+PROVIDER_RECORDS_MAX: Final = Limit(
+    200_000, "records", "of one DHT, about 150 bytes each on disk: 30 MB for what is others'", "lightweight node"
+)
+PROVIDER_RECORDS_PER_PEER: Final = Limit(
+    100_000, "records", "of one provider; half of all, and less when others want the room", "limits list, input 67"
+)
+PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
+PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
+PROVIDER_ADDRS_MAX: Final = Limit(
+    16, "addresses", "kept and told of one provider, those that we can dial first", "CVE-2023-40583"
+)
+PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
+PROVIDERS_WITH_ADDRS: Final = Limit(
+    32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
+)
+RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
+RECORD_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of one value; IPNS records have 10 KiB at most", "kad-dht")
+RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
+RECORD_VALUES_PER_PEER: Final = Limit(
+    8 * MIB, "bytes", "of values that one peer has put; its oldest go first", "limits list, input 67"
+)
+RECORD_KEY_BYTES_MAX: Final = Limit(1 * KIB, "bytes", "of a value's key: a name space and a peer id", "kad-dht")
+RECORDS_WAL_BYTES: Final = Limit(
+    16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
+)
 # --- the DHT (actors.discovery.dht) --------------------------------------------------------------
 DHT_MESSAGE_MAX: Final = Limit(
     512 * KIB, "bytes", "of one message; 1,000 providers with addresses fit", "go-libp2p reads 4 MiB"
@@ -380,9 +406,6 @@ SEARCHES_MAX: Final = Limit(1_024, "searches", "for providers at one time; more 
 SEARCH_ASKERS_MAX: Final = Limit(4_096, "askers", "that wait for searches", "requests open")
 SEARCH_PROVIDERS_MAX: Final = Limit(512, "providers", "of one CID, over all sources; more are not told", "eclipse")
 SEARCH_S_MAX: Final = Limit(120, "seconds", "that a search lasts, whatever its asker's deadline", "nothing unbounded")
-PROVIDER_ADDRS_MAX: Final = Limit(
-    16, "addresses", "kept and told of one provider, those that we can dial first", "CVE-2023-40583"
-)
 PROVIDERS_KEPT_MAX: Final = Limit(1_024, "CIDs", "whose last providers are remembered, ten each", "memory")
 NOBODY_KEPT_MAX: Final = Limit(4_096, "CIDs", "that nobody had a moment ago", "boxo #836: wantlists of what nobody has")
 PEER_SEARCHES_MAX: Final = Limit(256, "peers", "whose addresses are being searched for at one time", "requests open")
@@ -415,8 +438,8 @@ PUBSUB_AUTHORS_MAX: Final = Limit(16384, "peers", "whose last forgotten seqno is
 PUBSUB_CACHE_MESSAGES: Final = Limit(4096, "messages", "of the last five seconds, kept for IWANT", "gossipsub v1.0")
 PUBSUB_CACHE_BYTES: Final = Limit(16 * MIB, "bytes", "of those", "memory")
 PUBSUB_SCORES_MAX: Final = Limit(4096, "peers", "gone, whose score is remembered for an hour", "gossipsub v1.1")
-PUBSUB_CHECKS_BURST: Final = Limit(256, "messages", "of one peer checked at once, 0.2 ms each", "CPU")
-PUBSUB_CHECKS_RATE: Final = Limit(256, "messages a second", "of one peer checked, some 5 % of a core", "CPU")
+PUBSUB_CHECKS_BURST: Final = Limit(128, "messages", "of one peer checked at once, some 0.4 ms each", "measured")
+PUBSUB_CHECKS_RATE: Final = Limit(128, "messages a second", "of one peer checked, some 5 % of a core", "measured")
 PUBSUB_UNSENT_BYTES: Final = Limit(2 * MIB, "bytes", "on the way to a peer; above it only control goes", "memory")
 PUBSUB_UNSENT_FRAMES: Final = Limit(64, "RPCs", "on the way to a peer; above it only control goes", "memory")
 PUBSUB_PENDING_MESSAGES: Final = Limit(256, "messages", "put together for one peer; more are dropped", "memory")
@@ -435,33 +458,11 @@ ANNOUNCEMENTS_BURST: Final = Limit(256, "announcements", "taken of one neighbour
 ANNOUNCEMENTS_RATE: Final = Limit(8, "announcements a second", "taken of one neighbour", "sybils")
 ANNOUNCE_BURST: Final = Limit(16, "announcements", "of our own at once: 4,096 CIDs", "swarm traffic")
 # --- what a DHT server keeps for others (storage.records) ----------------------------------------
-PROVIDER_RECORDS_MAX: Final = Limit(
-    200_000, "records", "of one DHT, about 150 bytes each on disk: 30 MB for what is others'", "lightweight node"
-)
-PROVIDER_RECORDS_PER_PEER: Final = Limit(
-    20_000, "records", "of one provider; a tenth of all, which no single peer may have", "limits list, input 67"
-)
-PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
-PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
-PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
-PROVIDERS_WITH_ADDRS: Final = Limit(
-    32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
-)
 PROVIDER_BURST: Final = Limit(1_024, "records", "taken of one peer at once; then at a rate", "limits list, input 67")
 PROVIDER_RATE: Final = Limit(
     64, "records a second", "taken of one peer; a sweep of 100,000 CIDs tells each server some hundred", "input 67"
 )
 RATED_PEERS_MAX: Final = Limit(4_096, "peers", "whose rate is remembered: as many as connections", "nothing unbounded")
-RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
-RECORD_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of one value; IPNS records have 10 KiB at most", "kad-dht")
-RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
-RECORD_VALUES_PER_PEER: Final = Limit(
-    8 * MIB, "bytes", "of values that one peer has put; its oldest go first", "limits list, input 67"
-)
-RECORD_KEY_BYTES_MAX: Final = Limit(1 * KIB, "bytes", "of a value's key: a name space and a peer id", "kad-dht")
-RECORDS_WAL_BYTES: Final = Limit(
-    16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
-)
 # --- announcing (storage.announcements, actors.announce) -----------------------------------------
 ANNOUNCED_BY_DHT_MAX: Final = Limit(
     2097152, "CIDs", "announced over the DHT, about 130 bytes each on disk", "nothing unbounded"
@@ -548,6 +549,9 @@ DNSADDR_TEXTS_MAX: Final = Limit(64, "records", "of one answer that are read", "
 DNS_QUESTIONS_WAITING: Final = Limit(256, "questions", "to the DNS at one time; more fail at once", "nothing unbounded")
 DNS_THREADS_MAX: Final = Limit(4, "threads", "that wait for the DNS, while there is work", "4 public bootstrappers")
 BOOTSTRAPPERS_MAX: Final = Limit(256, "peers", "to enter the network by", "entries of a list in the configuration")
+OLD_PEERS_MAX: Final = Limit(
+    32, "peers", "of the book, met before, that wait to be dialled", "connections_wanted, 4 times"
+)
 
 # --- IPNS records (actors.discovery.dht.ipns) ----------------------------------------------------
 IPNS_RECORD_BYTES_MAX: Final = Limit(10 * KIB, "bytes", "of an IPNS record; more need not be handled", "IPNS spec")
@@ -557,3 +561,12 @@ IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, whic
 DHT_REGION_PEERS_MAX: Final = Limit(
     65536, "peers", "that lookups of the last half hour have shown, about 400 bytes each", "nothing unbounded"
 )
+DHT_TOLD_BURST: Final = Limit(
+    400, "records", "given to one peer at once; then at a rate", "DHT_SERVED_BURST, less a fifth"
+)
+DHT_TOLD_RATE: Final = Limit(40, "records a second", "given to one peer", "DHT_SERVED_RATE, less a fifth")
+DHT_TOLD_PEERS: Final = Limit(8192, "peers", "whose rate is remembered: those of 500 regions", "nothing unbounded")
+PUBSUB_SEARCHES_MAX: Final = Limit(256, "searches", "open at one time; more are answered at once", "nothing unbounded")
+WANTS_HEARD_MAX: Final = Limit(1024, "CIDs", "wanted by others and waiting to be looked up", "amplification")
+WANTS_LOOKED_UP: Final = Limit(64, "CIDs", "wanted by others, looked up in one heartbeat", "amplification")
+WANTS_ANSWERED_MAX: Final = Limit(4096, "CIDs", "looked up in the last minute, which are not again", "amplification")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from shoal.actors.announce.actor import AnnounceActor
 from shoal.actors.base import Context
 from shoal.actors.discovery.bootstrap.actor import BootstrapActor
 from shoal.actors.discovery.dht.actor import DhtActor
+from shoal.actors.discovery.dht.validators import validators
 from shoal.actors.discovery.keys import Keys
 from shoal.actors.discovery.mdns.actor import MdnsActor
 from shoal.actors.discovery.mdns.lan import LocalNetwork
@@ -27,13 +29,15 @@ from shoal.runtime.finding_web import web_specs
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
+from shoal.storage.records.store import RecordStore
 
 if TYPE_CHECKING:
     from shoal.actors.web.client import HttpClient
 
 PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]  # peer ids and their multiaddrs, without /p2p
-
+RECORDS: Final = "records.sqlite"  # in the node's folder: what the public DHT keeps for others
+LAN_RECORDS: Final = "records-lan.sqlite"  # the same of the LAN's
 DEFAULT: Final = "default"  # in the configuration's list: all of these
 PUBLIC_BOOTSTRAPPERS: Final = (
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
@@ -78,6 +82,17 @@ class Finding:
     web: Callable[[Context], HttpClient] | None = None  # HTTP other than by sockets: the simulation's
 
 
+def _dht(finding: Finding, ctx: Context) -> DhtActor:
+    """The DHT actor, with what it keeps for others in the node's folder."""
+
+    def records(lan: bool) -> RecordStore:
+        store = RecordStore(finding.folder / (LAN_RECORDS if lan else RECORDS))
+        store.open()
+        return store
+
+    return DhtActor(ctx, records, validators(finding.keys))
+
+
 def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     """The actors that find, in the order of their start; none without ``finding``."""
     if finding is None:
@@ -85,13 +100,9 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     specs: list[ChildSpec] = []
     # --- the DHTs, public and LAN
     if "dht" in finding.sources:
-        specs.append(ChildSpec("dht", DhtActor))
+        specs.append(ChildSpec("dht", partial(_dht, finding)))
         # --- the random walk, which keeps their tables fresh
         specs.append(ChildSpec("walk", WalkActor))
-    # --- routing and the peer book: after the sources, which it asks
-    asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
-    book = finding.folder / PEER_BOOK
-    specs.append(ChildSpec("routing", lambda ctx: RoutingActor(ctx, finding.keys.peer_id, asked, PeerStore(book))))
     # --- gossipsub and announcements
     if "pubsub" in finding.sources:
         specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
@@ -104,6 +115,10 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- mDNS
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: MdnsActor(ctx, _local_network(finding))))
+    # --- routing and the peer book: after the sources, which it asks
+    asked = finding.sources if finding.delegated else finding.sources - {"delegated"}
+    book = finding.folder / PEER_BOOK
+    specs.append(ChildSpec("routing", lambda ctx: RoutingActor(ctx, finding.keys.peer_id, asked, PeerStore(book))))
     return specs
 
 
@@ -117,7 +132,7 @@ def bootstrap_spec(finding: Finding | None, peers: KeptPeers) -> ChildSpec:
     def make(ctx: Context) -> BootstrapActor:
         from shoal.runtime.network.dns import DnsResolver  # its library is only for those who use it
 
-        return BootstrapActor(ctx, peers, entrances, DnsResolver(server))
+        return BootstrapActor(ctx, peers, entrances, DnsResolver(server), by_book="bootstrap" in finding.sources)
 
     return ChildSpec("bootstrap", make)
 

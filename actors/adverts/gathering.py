@@ -71,11 +71,11 @@ class Gathering:
         names = self.holding.names
         if self.listing or self.holding.growing is not None:
             return math.inf
-        if names is not None and names.relist:
+        if names is not None and (names.relist or (names.too_small and names.lossy)):
             self.soon()
         if self.ctx.now() >= self.next_at:
             self.start()
-        elif names is not None and names.too_small:
+        elif names is not None and names.too_small and not names.lossy:
             self._turn += 1
             self._work(self.holding.begin_growth(), self._grown)
         return self.next_at - self.ctx.now()

@@ -25,7 +25,7 @@ LOST_SHARE: Final = 0.02  # of a filter's bits that must have gone before peers 
 GENERATION_S: Final = 86400.0  # seconds after which they are sent one for the least loss
 GROW_RATE: Final = 0.01  # false positives above which a filter is made anew, for
 GROW_FACTOR: Final = 2  # times the names that are in it, and
-NAMES_SPARE: Final = 400  # more: the smallest filter is 1 KiB
+NAMES_SPARE: Final = 100  # more: the smallest filter is 128 bytes
 UNSURE_MAX: Final = 4096  # names that seemed to be in the filter when they came; with more it takes a listing to grow
 STEP: Final = 512  # marks put into a filter in one go, about a millisecond
 
@@ -38,6 +38,7 @@ class Names:
         self.marks = array("Q")  # of the names that changed the filter, in the order of their coming
         self.unsure: set[int] = set()  # of those that did not: here already, or one of its false positives
         self.complete = True
+        self.lossy = False  # the two together do not name all that is in the filter
         self.relist = False  # something came that only a listing can put right
 
     def put(self, mark: int) -> bool:
@@ -52,7 +53,7 @@ class Names:
         if len(self.unsure) < UNSURE_MAX:
             self.unsure.add(mark)
         else:
-            self.relist = True
+            self.lossy = True
         return False
 
     @property

@@ -1,9 +1,10 @@
 """Who is told of our filter, what, and when: a pure table of the peers that speak the protocol.
 
 ``due`` gives what is to be done for a peer now: open a stream, or send a frame.  A peer gets the whole filter once, and
-again when it is another (at most once in WHOLE_EVERY_S); else only news, at most one frame in ``period`` and a first
-one at once; and a word now and then that nothing has changed, by which it knows that its copy is still true.  All of it
-within a budget of bytes a minute.  What does not fit waits: a peer that asks in vain, or not at all, loses time.
+again when it is another (at most once in WHOLE_EVERY_S); else only news: a first frame at once, a second soon, since
+the root of what is added comes last, then ever less often, down to one in ``period``; and a word now and then that
+nothing has changed, by which it knows that its copy is still true.  All of it within a budget of bytes a minute.  What
+does not fit waits: it costs the peer time, as if it had no filter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from shoal.actors.adverts.holding import Holding
 from shoal.messages.limits import FILTER_NEWS_MAX, FILTER_SENT_PER_PEER, FILTERS_PEERS_MAX
 
 EDGE_S: Final = 0.05  # seconds from a change to its telling, so that a batch of blocks is one frame
+NEWS_SOON_S: Final = 0.2  # seconds from a first frame of news to the second, doubled for each more up to
 NEWS_EVERY_S: Final = 2.0  # seconds between two frames of news to one peer, or longer, for at most
 NEWS_PER_S: Final = 20.0  # frames of news a second to all peers
 WHOLE_EVERY_S: Final = 60.0  # seconds between two whole filters to one peer
@@ -44,6 +46,7 @@ class Row:
     told: int = 0  # marks of it that it knows
     complete: bool = False  # as it was told last
     said_at: float = -math.inf
+    gap: float = 0.0  # seconds from then to the next news
     whole_at: float = -math.inf
     budget: float = float(FILTER_SENT_PER_PEER.value)  # bytes
     budget_at: float = 0.0
@@ -169,6 +172,7 @@ class Telling:
         assert holding.names is not None
         row.generation, row.told, row.complete = holding.generation, told, holding.names.complete
         row.whole_at = row.said_at = now
+        row.gap = NEWS_SOON_S
         return self._say(row, frame)
 
     def _whole_frame(self, holding: Holding) -> tuple[bytes, int]:
@@ -193,10 +197,12 @@ class Telling:
         marks = names.marks[row.told : row.told + FILTER_NEWS_MAX.value]
         changed = bool(marks) or row.complete != names.complete
         frame_size = wire.HEAD.size + wire.MARK_BYTES * len(marks)
-        wait = row.said_at + (self.period if changed else ALIVE_EVERY_S) - now
+        wait = row.said_at + (row.gap if changed else ALIVE_EVERY_S) - now
         wait = max(wait, row.afford(frame_size, now))
         if wait > 0:
             return Due(wait_s=wait)
+        rested = now - row.said_at >= 2 * self.period
+        row.gap = NEWS_SOON_S if rested else min(2 * row.gap, self.period)
         row.told += len(marks)
         row.complete, row.said_at = names.complete, now
         return self._say(row, wire.encode_news(holding.generation, len(names.marks), names.complete, marks))

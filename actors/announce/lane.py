@@ -15,7 +15,7 @@ from shoal.messages.cid import CID
 from shoal.storage.announcements.rows import Due
 
 PAUSE_MIN_S: Final = 5.0  # after the first failure of a way; then twice that
-PAUSE_MAX_S: Final = 600.0
+PAUSE_MAX_S: Final = 300.0
 PAUSE_JITTER: Final = 0.2  # of the pause, so that nodes that lost the same network do not come back as one
 
 

@@ -30,6 +30,7 @@ FRESH_BATCH: Final = 256  # CIDs of one request of the lane for what the user ju
 FRESH_MAX: Final = 4096  # CIDs that wait for that lane; more take their turn in the backlog
 PUBSUB_BATCH: Final = ANNOUNCEMENT_CIDS_MAX.value  # CIDs of one announcement: 9 KiB on every link of the mesh
 PROVIDE_TIMEOUT_S: Final = 1800.0  # seconds for one batch over the DHT, of which a lookup takes one to ten
+LATE_S: Final = 1.0  # seconds before that at which what is left counts as not tried, rather than as refused
 PUBLISH_TIMEOUT_S: Final = 30.0  # seconds for one announcement to be signed and sent
 LOOK_HERE_TIMEOUT_S: Final = 30.0  # seconds for the store to say what of a batch it holds
 LOOK_EVERY_S: Final = 600.0  # seconds between looks at the clock when nothing is due: it may have been set
@@ -158,14 +159,18 @@ class Telling:
             self._store_failed(lane, fault)
 
     def _provide(self, lane: Lane, cids: tuple[CID, ...]) -> None:
+        end = self.ctx.now() + PROVIDE_TIMEOUT_S - LATE_S
+
         def answered(reply: Message) -> None:
             if isinstance(reply, dht.ProvideProgress):
                 self._mark(lane, OVER_DHT, reply.done)
                 return
-            if isinstance(reply, dht.Provided) and reply.reason:
-                self.ctx.log.info("%d CIDs were not provided: %s", len(reply.failed), reply.reason)
-            late = isinstance(reply, Failed) and reply.error == "DeadlineExceeded"
-            self._end(lane, OVER_DHT, answered=late or isinstance(reply, dht.Provided))
+            tried = _is_refusal(reply)
+            if isinstance(reply, dht.Provided):
+                tried = reply.messages > 0 or reply.records > 0 or not reply.failed
+                if reply.reason:
+                    self.ctx.log.info("%d CIDs were not provided: %s", len(reply.failed), reply.reason)
+            self._end(lane, OVER_DHT, answered=tried, late=self.ctx.now() >= end)
 
         self.ctx.request(dht.ProvideCids(cids), answered, timeout_s=PROVIDE_TIMEOUT_S)
 
@@ -174,7 +179,7 @@ class Telling:
             heard = isinstance(reply, pubsub.Published) and reply.peers > 0
             if heard:
                 self._mark(lane, OVER_PUBSUB, cids)
-            self._end(lane, OVER_PUBSUB, answered=heard)
+            self._end(lane, OVER_PUBSUB, answered=heard or _is_refusal(reply))
 
         message = pubsub.AnnounceByPubsub(pubsub.HAVE, cids, schedule.PUBSUB_TTL_S, row.metadata)
         self.ctx.request(message, answered, timeout_s=PUBLISH_TIMEOUT_S)
@@ -192,10 +197,14 @@ class Telling:
         self.ctx.count("told", len(done))
         self._changed()
 
-    def _end(self, lane: Lane, way: str, *, answered: bool) -> None:
-        """A batch is over.  What a way that answered has not told is put off; else its rows keep their turn."""
+    def _end(self, lane: Lane, way: str, *, answered: bool, late: bool = False) -> None:
+        """A batch is over.
+
+        What a way tried and nobody took is put off.  What it did not try - it is away, it knows nobody, or the time
+        was over - keeps its turn.
+        """
         left = lane.end(self.ctx.now(), answered=answered)
-        if answered and left:
+        if answered and left and not late:
             wall = self.ctx.wall()
             self.ctx.count("failed", len(left))
             try:
@@ -210,3 +219,8 @@ class Telling:
         self.ctx.log.warning("the backlog of announcements: %s", fault)
         lane.stumbled(self.ctx.now())
         self._look_in(max(0.0, lane.not_before - self.ctx.now()))
+
+
+def _is_refusal(reply: Message) -> bool:
+    """Whether these rows will not do, however often they are tried: they must not keep others from their turn."""
+    return isinstance(reply, Failed) and reply.error == "BadInput"

@@ -41,7 +41,7 @@ class BitswapActor(Actor):
         super().__init__(ctx)
         self.links = Links(ctx.random)
         self.streams = Streams(ctx, self.links, self._stream_open, self._stream_failed)
-        self.fetching = Fetching(ctx, self.links, self.streams)
+        self.fetching = Fetching(ctx, self.links, self.streams, self._handled)
         self.serving = Serving(ctx, self.links, self.streams, self._handled)
         self.messages_received = 0
         self._deferred = 0
@@ -144,7 +144,8 @@ class BitswapActor(Actor):
 
     @handles(adverts.PeerFilter)
     def on_filter(self, message: adverts.PeerFilter, _: Envelope) -> None:
-        filters.told(self.fetching.seeker, message, self.ctx.now())
+        if filters.told(self.fetching.seeker, message, self.ctx.now()):
+            self.streams.open(message.peer)  # one of our swarm: the first that is asked of it need not wait for this
 
     # --- others come back, policy changes -----------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from shoal.actors.bitswap.filters import DOUBT_S, Word
+from shoal.actors.bitswap.filters import Word, doubted, spare
 from shoal.actors.bitswap.session import Phase, Session, Want, move
 from shoal.actors.bitswap.source import Source
 from shoal.actors.bitswap.timing import RATE_UNKNOWN
@@ -107,7 +107,7 @@ class Chooser:
         if source.peer in want.haves:
             return Word.YES
         word = source.advert.says(want.cid, self.now)
-        return Word.UNKNOWN if word in DENIALS and self.now - want.since >= DOUBT_S else word
+        return Word.UNKNOWN if word in DENIALS and doubted(want, self.now) else word
 
     def _vouches(self, want: Want, source: Source) -> bool:
         return source.advert is not None and self.may_ask(want, source) and self.word(want, source) is Word.YES
@@ -178,22 +178,22 @@ class Chooser:
         session.probe_at = self.now + session.probe_wait
         session.probe_wait = min(2 * session.probe_wait, PROBE_EVERY_S)
         strangers = []
-        for source in self.ranked(want):
-            word = self.word(want, source)
+        for source in self.ranked(want)[0]:
             if source.peer in session.records:
                 continue
+            word = self.word(want, source)
             if word is Word.YES:
                 session.vouch(source.peer)
-            elif session.probed.get(source.peer, 0) < (1 if word is Word.UNLIKELY else PROBES_PER_PEER):
+            elif word is Word.UNKNOWN and session.probed.get(source.peer, 0) < PROBES_PER_PEER:
                 strangers.append(source)
         for source in strangers[: WIDE_PEERS.value]:
             if self.probe(want, source):
                 session.probed[source.peer] = session.probed.get(source.peer, 0) + 1
 
-    def ranked(self, want: Want) -> list[Source]:
+    def ranked(self, want: Want) -> tuple[list[Source], bool]:
         """Peers not tried yet for this want, the most promising first; equals in random order.
 
-        Those whose filters say no are left out, and the want is noted as one that they were spared.
+        Those whose filters say no are left out; whether there are such.
         """
         rows = [
             source
@@ -201,14 +201,14 @@ class Chooser:
             if source.usable and source.peer not in want.tried and source.peer not in want.lacks
         ]
         words = {source.peer: self.word(want, source) for source in rows if source.advert is not None}
-        if Word.NO in words.values():
+        left_out = Word.NO in words.values()
+        if left_out:
             rows = [source for source in rows if words.get(source.peer) is not Word.NO]
-            want.home.spared[want.cid] = None
         self.rng.shuffle(rows)
         rows.sort(key=lambda one: (one.timeouts > 0, -round(one.honesty, 1), -min(one.blocks, 100), one.rtt.smooth))
         if words:
             rows.sort(key=lambda one: words.get(one.peer, Word.UNKNOWN).value)
-        return rows
+        return rows, left_out
 
     def search(self, want: Want, *, narrow: bool = True) -> None:
         """Ask the next few: the first for the block (``narrow``), the others whether they have it."""
@@ -216,7 +216,10 @@ class Chooser:
         if not session.probe_wait:
             session.probe_wait = PROBE_FIRST_S
         session.probe_at = max(session.probe_at, self.now + session.probe_wait)
-        rows = self.ranked(want)[: WIDE_PEERS.value]
+        ranked, left_out = self.ranked(want)
+        rows = ranked[: WIDE_PEERS.value]
+        if left_out:
+            spare(want, self.now)
         session.in_vain = session.in_vain or bool(want.tried)
         asked = False
         for source in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from shoal.actors.base import Context
@@ -25,7 +26,8 @@ PROTECT_TAG: Final = "bitswap"
 class Fetching:
     """Our own downloads."""
 
-    def __init__(self, ctx: Context, links: Links, streams: Streams) -> None:
+    def __init__(self, ctx: Context, links: Links, streams: Streams, handled: Callable[[], None]) -> None:
+        """``handled``: to be called after an answer from another actor, so that what it causes is said."""
         self.ctx = ctx
         self.links = links
         self.streams = streams
@@ -33,7 +35,7 @@ class Fetching:
         self.returning = Returning()
         self.held: list[tuple[int, int]] = []  # credit kept back: (stream, size)
         self.deadlines: dict[int, float] = {}
-        self.hunting = Hunting(ctx, self.seeker, self.deadlines)
+        self.hunting = Hunting(ctx, self.seeker, self.deadlines, handled)
         self.told: dict[int, tuple[str, float]] = {}  # session -> (text, when)
         self.protected: set[str] = set()
         self.progress_at = 0.0

@@ -2,10 +2,10 @@
 
 A filter that covers all its owner holds spares the question when it says no, and makes it a likely holder when it says
 yes.  Either word can be wrong.  A "no" is true of the moment it was made, so of a filter that has just changed it only
-makes a holder unlikely; it is believed of one that has rested for a while; and nobody's keeps a want from being asked
-once that is ``DOUBT_S`` old: a wrong or lying filter costs no more than this.  A "yes" is wrong at the filter's rate;
-a peer that says it and then has nothing, again and again, loses its credit, and so does one that says no and has it.
-A peer whose filter is too old, or without credit, is treated as one that has none.
+makes a holder unlikely; it is believed of one that has rested for a while; and where no holder is known it keeps a
+want from being asked for ``DOUBT_S``, no longer: that is what a wrong or lying filter costs.  A "yes" is wrong at the
+filter's rate; a peer that says it and then has nothing, again and again, loses its credit, and so does one that says
+no and has it.  A peer whose filter is too old, or without credit, is treated as one that has none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from shoal.actors.bitswap.session import Phase, Session, move
+from shoal.actors.bitswap.session import Phase, Session, Want, move
 from shoal.messages.adverts import PeerFilter
 from shoal.messages.bloom import Bloom
 from shoal.messages.cid import CID
@@ -88,24 +88,29 @@ class Advert:
             self.credit_no = self.credit_no * CREDIT_WEIGHT + (1.0 - CREDIT_WEIGHT) * (not had)
 
 
-def told(seeker: Seeker, message: PeerFilter, now: float) -> None:
-    """A peer's filter is another: what nobody had may be there now."""
+def told(seeker: Seeker, message: PeerFilter, now: float) -> bool:
+    """A peer's filter is another: what nobody had may be there now.  Whether it has a first one."""
     source = seeker.sources.get(message.peer)
     if source is None:
-        return
+        return False
+    first = source.advert is None and len(message.bits) > 0
     advert = source.advert = source.advert or Advert()
     try:
         changed = advert.update(message, now)
     except RemoteError:
         source.advert = None
-        return
+        return False
     if not changed:
-        return
+        return first
     waiting = chain.from_iterable((*session.exhausted, *session.searching) for session in seeker.sessions.values())
     for cid in list(islice(waiting, FILTER_OFFERS_MAX.value)):
         want = seeker.wants[cid]
-        if message.peer not in want.lacks and advert.says(cid, now) is Word.YES:
+        word = Word.UNKNOWN if message.peer in want.lacks else advert.says(cid, now)
+        # The root of what is being added comes last: who has begun to add may have it, before the filter says so.
+        young = word is Word.UNLIKELY and want.spared_at is not None and not doubted(want, now)
+        if word is Word.YES or (young and message.peer not in want.tried):
             move(want, Phase.IDLE)
+    return first
 
 
 def forget(seeker: Seeker) -> None:
@@ -114,11 +119,23 @@ def forget(seeker: Seeker) -> None:
         source.advert = None
 
 
+def spare(want: Want, now: float) -> None:
+    """Nobody is known to have the block, and peers are not asked for it because their filters say no."""
+    if want.spared_at is None:
+        want.spared_at = now
+        want.home.spared[want.cid] = None
+
+
+def doubted(want: Want, now: float) -> bool:
+    """Whether that is so long ago that everybody is to be asked."""
+    return want.spared_at is not None and now - want.spared_at >= DOUBT_S
+
+
 def doubt(seeker: Seeker, session: Session, now: float) -> None:
-    """Wants that were spared those who say no, for long enough: everybody is asked."""
+    """Have those wants asked of everybody for which it is time."""
     for cid in list(islice(session.spared, DOUBTED)):
         want = seeker.wants.get(cid)
-        if want is None or now - want.since >= DOUBT_S:
+        if want is None or doubted(want, now):
             del session.spared[cid]
             if want is not None and want.phase is Phase.EXHAUSTED:
                 move(want, Phase.IDLE)

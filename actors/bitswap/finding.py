@@ -130,15 +130,14 @@ class Finding:
         waiting = now < hunt.next_at <= now + AGAIN_MAX_S or now < self.off_until <= now + AGAIN_MAX_S
         if waiting or len(hunt.searches) >= SEARCHES_MAX:
             return None
-        queue: Iterable[CID] = session.exhausted
-        if not session.exhausted:
+        rows = [want for cid in islice(session.exhausted, LOOKED_AT) if _is_lost(want := seeker.wants[cid], seeker)]
+        if not rows:
             held = any(peer in seeker.sources and row.blocks for peer, row in session.records.items())
             if now - hunt.progress_at < (DELAY_HELD_S if held else DELAY_S):
                 return None
-            queue = session.wants
+            rows = [seeker.wants[cid] for cid in islice(session.wants, LOOKED_AT)]
         busy = {cid for cid, _ in hunt.searches.values()}
-        rows = [seeker.wants[cid] for cid in islice(queue, LOOKED_AT) if cid not in busy]
-        rows = [want for want in rows if want.phase is not Phase.ARRIVED]
+        rows = [want for want in rows if want.cid not in busy and want.phase is not Phase.ARRIVED]
         return min(rows, key=lambda want: (hunt.asked.get(want.cid, 0), want.since), default=None)
 
     def _search(self, hunt: Hunt, want: Want, now: float) -> Wanted:
@@ -262,6 +261,13 @@ class Finding:
         """A dial has ended."""
         one.state, one.since = State.UP if up else State.FAILED, now
 
+    def all_lost(self, now: float) -> None:
+        """Every connection is gone: who was found is dialled again, for sessions that go on."""
+        for hunt in self.hunts.values():
+            for one in hunt.found.values():
+                if one.state is State.UP:
+                    one.state, one.since = State.NEW, now
+
     def useful(self) -> set[str]:
         """Found providers that are connected for a session that goes on."""
         return {one.peer for hunt in self.hunts.values() for one in hunt.found.values() if one.state is State.UP}
@@ -281,6 +287,12 @@ class Finding:
             reached, failed = hunt.count(State.UP), hunt.count(State.FAILED)
             told.append(f"of {len(hunt.found)} found {reached} could be reached and {failed} could not")
         return ", ".join(told)
+
+
+def _is_lost(want: Want, seeker: Seeker) -> bool:
+    """Whether nobody who is connected is still to say whether it has this."""
+    rows = (seeker.sources.get(peer) for peer in want.tried)
+    return not any(source is not None and want.cid in source.probes for source in rows)
 
 
 def _tally(source: str, count: int, seconds: float, outcome: str) -> str:

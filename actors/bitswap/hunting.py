@@ -6,6 +6,7 @@ Routing may be absent or die: then what the connected peers have is all that the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from shoal.actors.base import Context
@@ -26,8 +27,10 @@ TICKET_BITS: Final = 48  # of the first ticket: two lives of this actor do not m
 class Hunting:
     """For all sessions of the seeker.  ``deadlines``: of each session, on the node's clock."""
 
-    def __init__(self, ctx: Context, seeker: Seeker, deadlines: dict[int, float]) -> None:
+    def __init__(self, ctx: Context, seeker: Seeker, deadlines: dict[int, float], handled: Callable[[], None]) -> None:
+        """``handled`` is called when an answer may have changed what there is to say to peers."""
         self.ctx = ctx
+        self.handled = handled
         self.seeker = seeker
         self.deadlines = deadlines
         self.finding = Finding(ctx.random.getrandbits(TICKET_BITS))
@@ -65,7 +68,6 @@ class Hunting:
             at = self.ctx.now()
             if isinstance(reply, routing.ProvidersFound):
                 self.finding.found(ticket, reply.providers, at)
-                self._dial_found(at)
             elif isinstance(reply, routing.SearchEnded):
                 rows = [(one.source, one.ended_s - one.began_s, one.outcome) for one in reply.reports]
                 self.finding.ended(ticket, rows, at)
@@ -74,6 +76,8 @@ class Hunting:
                     self.finding.ended(ticket, (), at)
                 else:
                     self.finding.absent(ticket, at)
+            self.nudge()
+            self.handled()
 
         last = self.deadlines.get(wanted.session, math.inf)
         if last - now > 2 * TELL_S:  # so that what the sources did can still be told to whoever waits for the block
@@ -109,6 +113,7 @@ class Hunting:
             if not up:
                 self.ctx.send(routing.PeerOutcome(one.peer, 0, 1, 0.0), deadline=math.inf)
             self.nudge()
+            self.handled()
 
         self.ctx.request(transport.Dial(one.peer, one.addrs), answered, timeout_s=DIAL_S, deadline=math.inf)
 
@@ -151,6 +156,8 @@ class Hunting:
         """All connections are gone, and with them the protection of them."""
         self.protected.clear()
         self._told.clear()
+        self.finding.all_lost(self.ctx.now())
+        self.nudge()
 
     def routing_back(self) -> None:
         """Routing serves again."""

@@ -66,6 +66,7 @@ class Want:
     timed_out: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # latest of each peer, for the error text
     next_round: float = 0.0
+    spared_at: float | None = None  # when peers were first not asked on their filters' word, and nobody else was known
     size: int = 0  # bytes; once it has arrived
     arrived_at: float = 0.0
 

@@ -86,15 +86,13 @@ class RoutingActor(Actor):
             self.ctx.reply(envelope, Overloaded(envelope.kind, self.NAME))
             return
         key = (envelope.sender, message.ticket)
-        self._asked.pop(key, None)
         now = self.ctx.now()
+        self._carry_out(self.searches.stop(key, now))
         # What the user asks is looked for, whatever was not there a moment ago.
         fresh = envelope.sender not in ASKERS
-        # The envelope is noted first: the search may end within ``ask``.
-        again = self.searches.stop(key, now)
-        self._carry_out(again)
-        self._asked[key] = envelope
-        deadline = envelope.deadline
+        # A little early, so that the asker has the end and its reports before its request runs out.
+        deadline = max(envelope.deadline - ANSWER_S, min(envelope.deadline, now + ANSWER_S))
+        self._asked[key] = envelope  # first: the search may end within ``ask``
         self._carry_out(self.searches.ask(key, message.cid, message.count, deadline, now, self._enabled(), fresh=fresh))
 
     @handles(routing.StopSearch)
@@ -190,10 +188,10 @@ class RoutingActor(Actor):
             return
         search, new = asked
         if new:
-            for source in self._enabled():
+            for source in sorted(search.waiting):
                 self._ask_for_peer(peer, search, source)
-            if not search.waiting:
-                self._nobody_knows(peer, search, self.peer_searches.unknown(peer, search, "", ""))
+            if not search.waiting:  # there is nobody to ask
+                self._nobody_knows(peer, search, self.peer_searches.found(peer, search))
 
     def _ask_for_peer(self, peer: str, search: peers.PeerSearch, source: str) -> None:
         def answered(reply: Message) -> None:

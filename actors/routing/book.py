@@ -115,7 +115,7 @@ class PeerBook:
         self.shares.leave(row)
         row.connected = True
         row.seen = now
-        row.step = max(row.step, USED if addr else MET)
+        self._prove(row, USED if addr else MET)
         row.sources |= bit(CONNECTED)
         if addr and is_plausible(addr):
             self._add(row, addr, CONNECTED, now + MET_TTL_S)
@@ -163,9 +163,8 @@ class PeerBook:
                 return
             row = self._enter(Row(peer, CONNECTED))
         if blocks and row.step < USED:
-            if not row.connected:
-                self.shares.leave(row)
-            row.step = USED
+            self.shares.leave(row)
+            self._prove(row, USED)
             if not row.connected:
                 self.shares.enter(row)
         row.outcome(max(blocks, 0), max(failures, 0), rtt_s, now)
@@ -234,8 +233,7 @@ class PeerBook:
                 self._gone[peer] = None
 
     def rewrite(self) -> None:
-        """The file has lost everything: all of the book is to be written."""
-        self._gone.clear()
+        """The file has lost everything, or holds other times: all of the book is to be written."""
         self._changed = dict.fromkeys(self.rows)
 
     @property
@@ -261,7 +259,7 @@ class PeerBook:
             for addr, entry in list(addrs.items())[: ADDRESSES_PER_PEER.value]:
                 if is_plausible(addr) and (row.step != CLAIMED or self.shares.room_for_addr(addr)):
                     row.addrs[addr] = entry
-                    self.shares.addr_in(addr)
+                    self._addr_in(row, addr)
             self._make_room()
             if row.step == CLAIMED and not row.addrs and row.peer in self.rows:
                 self._drop(row)
@@ -279,15 +277,14 @@ class PeerBook:
         """Note an address by the word of ``source``; its oldest other one goes when it has too many."""
         entry = row.addrs.pop(addr, None)
         if entry is None:
-            claimed = row.step == CLAIMED and not row.connected
-            if claimed and not self.shares.room_for_addr(addr):
+            if row.step == CLAIMED and not self.shares.room_for_addr(addr):
                 self.refused += 1
                 return
             if len(row.addrs) >= ADDRESSES_PER_PEER.value:
                 self.refused += 1
                 return
             entry = Addr(-math.inf, 0)
-            self.shares.addr_in(addr)
+            self._addr_in(row, addr)
         if expires - entry.expires > RENEWED_S or not entry.sources & bit(source):
             self._touch(row)
         entry.expires = max(entry.expires, expires)
@@ -301,8 +298,24 @@ class PeerBook:
 
     def _remove(self, row: Row, addr: str) -> None:
         del row.addrs[addr]
-        self.shares.addr_out(addr)
+        self._addr_out(row, addr)
         self._touch(row)
+
+    def _addr_in(self, row: Row, addr: str) -> None:
+        """Of a peer that was met, any number in one network will do."""
+        if row.step == CLAIMED:
+            self.shares.addr_in(addr)
+
+    def _addr_out(self, row: Row, addr: str) -> None:
+        if row.step == CLAIMED:
+            self.shares.addr_out(addr)
+
+    def _prove(self, row: Row, step: int) -> None:
+        """The row, charged to nobody at this moment, is known at least so well."""
+        if row.step < step:
+            for addr in row.addrs:
+                self._addr_out(row, addr)
+            row.step = step
 
     def _make_room(self) -> None:
         while (row := self.shares.surplus()) is not None:
@@ -311,7 +324,7 @@ class PeerBook:
     def _drop(self, row: Row) -> None:
         self.shares.leave(row)
         for addr in row.addrs:
-            self.shares.addr_out(addr)
+            self._addr_out(row, addr)
         del self.rows[row.peer]
         self._changed.pop(row.peer, None)
         self._gone[row.peer] = None
@@ -332,7 +345,7 @@ class PeerBook:
             assert len(row.addrs) <= ADDRESSES_PER_PEER.value
             assert row.connected or row.step != CLAIMED or row.addrs, "a claim that names no place"
             assert not row.connected or row.step != CLAIMED
-            for addr in row.addrs:
+            for addr in row.addrs if row.step == CLAIMED else ():
                 groups.addr_in(addr)
         assert groups.groups == self.shares.groups
         assert set(self._changed) <= set(self.rows)

@@ -52,3 +52,9 @@ def from_stored(stored: StoredPeer, now: float, wall: float) -> Row:
         if left > 0.0:
             row.addrs[one.addr] = Addr(now + left, bits(one.sources), one.worked)
     return row
+
+
+def is_ahead(stored: StoredPeer, wall: float) -> bool:
+    """Whether it was written by a clock that has been set back since: what is believed now is to be written anew."""
+    latest = max((one.expires for one in stored.addrs), default=0.0)
+    return latest > wall + BOOK_TTL_S_MAX.value or stored.seen > wall

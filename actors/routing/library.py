@@ -11,7 +11,7 @@ from typing import Final
 from shoal.actors.base import Context
 from shoal.actors.routing.book import PeerBook
 from shoal.actors.routing.hygiene import is_relayed
-from shoal.actors.routing.keeping import from_stored, to_stored
+from shoal.actors.routing.keeping import from_stored, is_ahead, to_stored
 from shoal.actors.routing.ranking import score
 from shoal.actors.routing.rows import Row, names
 from shoal.messages.errors import BadConfig, LocalError
@@ -44,6 +44,8 @@ class Library:
             else:
                 now, wall = self.ctx.now(), self.ctx.wall()
                 self.book.restore((from_stored(one, now, wall) for one in kept), now)
+                if any(is_ahead(one, wall) for one in kept):
+                    self.book.rewrite()
                 if self.store.rebuilt:
                     self.ctx.log.warning("the peer book was damaged and is begun anew")
         self.ctx.after(SAVE_S, self._save_later)

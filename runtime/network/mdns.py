@@ -26,7 +26,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from zeroconf import Error as ZeroconfError
 from zeroconf import RecordUpdate, RecordUpdateListener, ServiceInfo, Zeroconf
 from zeroconf._cache import DNSCache  # these names are exported, but not in a way that type checkers follow
 from zeroconf._dns import DNSPointer, DNSQuestion, DNSRecord, DNSText
@@ -138,7 +137,7 @@ class _Run:
                 try:
                     await self._make_it_so()
                     self._fault = ""
-                except (TimeoutError, OSError, ZeroconfError, RuntimeError) as fault:
+                except Exception as fault:  # the system's, the library's own, or what strangers' bytes led it to
                     self._tell_fault(fault)
                     await self._close()
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -217,7 +216,7 @@ class _Run:
         self._said, self._saying, self._open_on, self._ear = None, ("", ()), frozenset(), None
         if network is None:
             return
-        with contextlib.suppress(OSError, ZeroconfError, asyncio.TimeoutError, RuntimeError):
+        with contextlib.suppress(Exception):  # it ends either way
             goodbye = network.zeroconf.generate_unregister_all_services()
             if goodbye is not None:
                 network.zeroconf.async_send(goodbye)

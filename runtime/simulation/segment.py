@@ -7,6 +7,7 @@ knows what was said follows from how often it looks.  All runs in the simulation
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from shoal.actors.discovery.mdns.announcement import packed
@@ -24,9 +25,9 @@ class Segment:
         self.said = 0
         self.asked = 0
 
-    def member(self) -> Member:
-        """A node's end of it, not yet started."""
-        return Member(self)
+    def member(self, alive: Callable[[], bool] = lambda: True) -> Member:
+        """A node's end of it, not yet started.  It is silent while ``alive`` says no: a machine without power."""
+        return Member(self, alive)
 
     def tell(self, heard: Heard) -> None:
         """Everybody hears this, who says it too."""
@@ -38,8 +39,9 @@ class Segment:
 class Member:
     """One node's voice and ear; see ``LocalNetwork``."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, alive: Callable[[], bool]) -> None:
         self._segment = segment
+        self._alive = alive
         self._said: tuple[str, tuple[bytes, ...]] = ("", ())
         self._heard: deque[Heard] = deque()
         self._lost = 0
@@ -57,7 +59,7 @@ class Member:
 
     def say(self) -> None:
         """Tell what is announced."""
-        if self._said[1]:
+        if self._said[1] and self._alive():
             self._segment.tell(Heard(self._said[0], packed(self._said[1]), TTL_S))
 
     def ask(self) -> None:

@@ -99,7 +99,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(blocks.GetBlocks, "edge keeper", "placement", OWN),
     _route(blocks.CancelGet, EDGE, "placement", OWN, notice=True),
     _route(blocks.PutBlocks, EDGE, "placement", OWN, capability="accept_blocks"),
-    _route(blocks.HasBlocks, "edge bitswap announce", "placement"),
+    _route(blocks.HasBlocks, "edge bitswap announce pubsub", "placement"),
     _route(blocks.ServeBlocks, "bitswap", "placement", ONLY_PEER, capability="serve_blocks"),
     _route(blocks.BlocksFetched, "bitswap gateways", "placement", notice=True),
     _route(blocks.BlocksAvailable, "placement", "bitswap wantlist gateways adverts", notice=True),
@@ -180,7 +180,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _route(routing.StopSource, "routing", _SEARCHED, notice=True),
     _route(routing.PeersSeen, "bootstrap mdns dht pubsub delegated adverts", "routing", notice=True),
     _route(routing.PeerOutcome, "bitswap", "routing", notice=True),
-    _route(routing.ListBook, EDGE, "routing", OWN),
+    _route(routing.ListBook, "edge bootstrap", "routing", OWN),
     _route(routing.RoutingStat, EDGE, "routing", OWN),
     # --- the DHT
     _route(dht.ProvideCids, "edge announce", "dht", OWN, capability="announce_content"),

@@ -1,6 +1,6 @@
 """Provider records: who says to have the multihash ``key``, since when, and where that peer can be reached.
 
-Not who may say so (a peer only for itself: ``actors.discovery.dht.server``), and not a network.  Begin at
+Not who may say so (a peer only for itself: ``actors.discovery.dht.server``) nor how often (``serving``).  Begin at
 ``ProviderStore.add``.
 
 Bounds, and who pays for them.  A key has the providers heard last.  A peer has the records it told last.  When all
@@ -23,7 +23,6 @@ from typing import Final
 from shoal.messages import limits
 from shoal.messages.routing import PeerAddrs
 from shoal.storage.records.file import RecordsFile, row_of
-from shoal.storage.records.rates import Rates
 
 RECORD_LIFE_S: Final = 48 * 3600.0
 """Seconds that a provider record or a value is kept after it was last told."""
@@ -71,9 +70,6 @@ class ProviderBounds:
     per_peer: int = limits.PROVIDER_RECORDS_PER_PEER.value
     per_key: int = limits.PROVIDERS_PER_KEY.value
     told_peers: int = limits.PROVIDERS_WITH_ADDRS.value
-    burst: float = limits.PROVIDER_BURST.value
-    per_s: float = limits.PROVIDER_RATE.value
-    rated_peers: int = limits.RATED_PEERS_MAX.value
 
 
 class ProviderStore:
@@ -82,15 +78,14 @@ class ProviderStore:
     def __init__(self, file: RecordsFile, bounds: ProviderBounds | None = None) -> None:
         self._file = file
         self.bounds = bounds or ProviderBounds()
-        self._rates = Rates(self.bounds.burst, self.bounds.per_s, self.bounds.rated_peers)
         self._swept = (b"", -1)  # the last row that ``sweep`` has looked at
 
     def add(self, key: bytes, peer: str, addrs: Sequence[str], now: float) -> bool:
-        """Keep that ``peer`` provides ``key``, as of ``now``; False when it says so too often, or for no key.
+        """Keep that ``peer`` provides ``key``, as of ``now``; False when that is no key.
 
         Addresses beyond their bounds are left out; none leave those that are known.
         """
-        if not 0 < len(key) <= limits.PROVIDER_KEY_BYTES_MAX.value or not self._rates.take(peer, now):
+        if not 0 < len(key) <= limits.PROVIDER_KEY_BYTES_MAX.value:
             return False
         text = _packed(addrs)
         self._file.run("keep a provider record", lambda conn: self._add(conn, key, peer, text, now), write=True)

@@ -24,7 +24,6 @@ from shoal.storage.records.values import StoredValue, ValueBounds, ValueStore
 
 Result = TypeVar("Result")
 
-FILE_NAME: Final = "records.sqlite"
 COMMIT_EVERY_S: Final = 1.0
 """Seconds of writes that one transaction gathers at most, as long as there are writes."""
 SWEEP_EVERY_S: Final = 10.0

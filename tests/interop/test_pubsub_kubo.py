@@ -2,98 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from shoal.messages import pubsub, transport
-from shoal.messages.block import Buffer
-from shoal.runtime.config import Config
-from shoal.runtime.edge import ReplyStream
-from shoal.runtime.machine import Machine
-from shoal.runtime.node import Node
+from shoal.messages import pubsub
 from shoal.tests.support.kubo import KuboFactory
+from shoal.tests.support.pubsub_node import TOPIC, gather, running, taken, until
 
 pytestmark = pytest.mark.interop
 
-TOPIC = "weather"
-PATIENCE_S = 30.0
-WITH_PUBSUB = {"settings": {"Pubsub": {"Enabled": True, "Router": "gossipsub"}}, "quic": False}
-
-
-class Shoal:
-    """A node in this process, and what its user hears."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.edge = machine.edge
-        self.streams: list[ReplyStream] = []
-
-    def listen(self, topic: str = TOPIC) -> ReplyStream:
-        """Subscribe."""
-        self.streams.append(self.edge.stream(pubsub.Subscribe(topic, len(self.streams)), 600.0))
-        return self.streams[-1]
-
-    def say(self, data: bytes, topic: str = TOPIC) -> int:
-        """Publish; to how many peers."""
-        return self.edge.ask_for(pubsub.Published, pubsub.Publish(topic, Buffer(data)), 10.0).peers
-
-    @property
-    def identity(self) -> transport.Identity:
-        """Its peer id and addresses."""
-        return self.edge.ask_for(transport.Identity, transport.WhoAmI(), 10.0)
-
-    def stats(self) -> pubsub.PubsubStats:
-        """Its figures."""
-        return self.edge.ask_for(pubsub.PubsubStats, pubsub.PubsubStat(), 10.0)
-
-    def peers(self, topic: str = TOPIC) -> tuple[str, ...]:
-        """Who is subscribed."""
-        return self.edge.ask_for(pubsub.TopicPeersListed, pubsub.TopicPeers(topic), 10.0).peers
-
-    def dial(self, peer: str, addr: str) -> None:
-        """Connect."""
-        self.edge.ask_for(transport.Dialed, transport.Dial(peer, (addr.rsplit("/p2p/", 1)[0],)), 20.0)
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Shoal]:
-    node = Node(Config(repo=str(folder), api="127.0.0.1:0", listen=("/ip4/127.0.0.1/tcp/0",), sources=("pubsub",)))
-    node.start()
-    try:
-        assert node._machine is not None
-        yield Shoal(node._machine)
-    finally:
-        node.stop(8.0)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert condition()
-
-
-def taken(stream: ReplyStream) -> list[tuple[str, bytes]]:
-    found = []
-    while stream.waiting:
-        message = stream.take()
-        assert isinstance(message, pubsub.TopicMessage), message
-        found.append((message.peer, bytes(message.data.data)))
-    return found
-
-
-def gather(source: Callable[[], list[tuple[str, bytes]]], count: int) -> list[tuple[str, bytes]]:
-    found: list[tuple[str, bytes]] = []
-
-    def enough() -> bool:
-        found.extend(source())
-        return len(found) >= count
-
-    until(enough)
-    return found
+WITH_PUBSUB: Final[dict[str, Any]] = {"settings": {"Pubsub": {"Enabled": True, "Router": "gossipsub"}}, "quic": False}
 
 
 @pytest.mark.parametrize("key", ["ed25519", "rsa"])

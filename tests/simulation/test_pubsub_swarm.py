@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -11,10 +13,12 @@ import pytest
 from shoal.actors.discovery.pubsub.actor import PubsubActor
 from shoal.actors.discovery.pubsub.announcements import TOPIC as SWARM
 from shoal.actors.discovery.pubsub.mesh import D_HIGH
-from shoal.messages import pubsub, routing
+from shoal.messages import pubsub
 from shoal.messages.block import Buffer
 from shoal.messages.cid import CID
+from shoal.messages.envelope import USER, Envelope
 from shoal.messages.errors import Unavailable
+from shoal.messages.routing import PeerAddrs, SearchSource
 from shoal.runtime.edge import ReplyStream
 from shoal.runtime.simulation.internet import InternetConfig
 from shoal.runtime.simulation.links import LinkConfig
@@ -98,7 +102,52 @@ def test_every_message_reaches_every_subscriber_once(seed: int, tmp_path: Path) 
 
 
 def test_same_seed_same_trace(tmp_path: Path) -> None:
-    assert story(7, tmp_path / "a", count=6) == story(7, tmp_path / "b", count=6)
+    """Also in another process, where sets of texts have another order."""
+    here = story(7, tmp_path / "a", count=6)
+    program = (
+        "import sys; from pathlib import Path; from shoal.tests.simulation.test_pubsub_swarm import story; "
+        "print(story(7, Path(sys.argv[1]), count=6))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", program, str(tmp_path / "b")],
+        env={"PYTHONPATH": ":".join(path for path in sys.path if path), "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert run.stdout.strip() == here
+
+
+def test_actors_that_die_at_random_leave_a_swarm_that_works(tmp_path: Path) -> None:
+    with Swarm(21, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 8)
+        calm = swarm.world.now() + 60.0
+        names = [node.name for node in nodes]
+        rng = random.Random(21)
+        while swarm.world.now() < calm:
+            actor = rng.choice(["pubsub", "pubsub", "transport", "bootstrap", "placement"])
+            label = f"{rng.choice(names)}/{actor}"
+            if not swarm.world.hosts[label].is_gone:
+                swarm.world.hosts[label].crash()
+            publish_if_it_can(rng.choice(nodes))
+            swarm.world.run_for(rng.uniform(0.5, 4.0))
+        swarm.world.run_for(90.0)  # kept peers are dialled again, and back-offs end
+        streams = [subscribe(node, "after") for node in nodes]
+        swarm.world.run_for(5.0)
+        publish(nodes[0], b"all well?", "after")
+        swarm.world.run_for(10.0)
+        assert [heard(stream) for stream in streams] == [[b"all well?"]] * len(nodes)
+        for node in nodes:
+            others = {other.host.peer_id for other in nodes if other is not node}
+            assert set(core(node).swarm.hints.authors) <= others
+
+
+def publish_if_it_can(node: SimNode) -> None:
+    try:
+        publish(node, b"x")
+    except Unavailable:
+        pass
 
 
 def test_connections_that_break_cost_little(tmp_path: Path) -> None:
@@ -135,11 +184,33 @@ def test_who_a_node_is_and_what_it_has_is_known_in_the_whole_swarm(tmp_path: Pat
         announced = core(holder).swarm.announce(pubsub.AnnounceByPubsub(pubsub.HAVE, (cid,), 120.0))
         assert announced
         swarm.world.run_for(5.0)
-        found = core(far).swarm.providers(routing.SearchSource(cid, 1))
-        where = (f"/ip4/{holder.host.ip}/tcp/4001",)
-        assert found == (routing.Provider(holder.host.peer_id, where, routing.PUBSUB, (routing.BITSWAP,)),)
+        where = PeerAddrs(holder.host.peer_id, (f"/ip4/{holder.host.ip}/tcp/4001",))
+        assert core(far).swarm.hints.holders(cid, swarm.world.now()) == [where]
         swarm.world.run_for(130.0)
-        assert core(far).swarm.providers(routing.SearchSource(cid, 2)) == ()
+        assert core(far).swarm.hints.holders(cid, swarm.world.now()) == []
+
+
+def test_what_was_never_announced_is_found_by_asking_the_swarm(tmp_path: Path) -> None:
+    """Somebody many links away has it, and says so only now."""
+    with Swarm(4, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = connected(swarm, 12, links=2)
+        swarm.world.run_for(20.0)
+        holders, far = [nodes[0], nodes[3]], nodes[-1]
+        cid, *_ = {node.add(b"something rare") for node in holders}
+        began = swarm.world.now()
+        question = Envelope(1 << 40, "SearchSource", "routing", "pubsub", b"", origin=USER)
+        core(far).swarm.search(SearchSource(cid, 1), question)
+        hints = core(far).swarm.hints
+        assert swarm.world.run_until(lambda: bool(hints.holders(cid, swarm.world.now())), 10.0)
+        print(f"\nfirst provider after {swarm.world.now() - began:.2f} s")
+        swarm.world.run_for(10.0)
+        found = {one.peer for one in hints.holders(cid, swarm.world.now())}
+        assert found <= {node.host.peer_id for node in holders}
+        assert not core(far).swarm.searches.open
+        before = sum(core(node).router.totals.published for node in nodes)
+        core(far).swarm.search(SearchSource(CID.of(b"nobody has it"), 2), question)
+        swarm.world.run_for(20.0)
+        assert sum(core(node).router.totals.published for node in nodes) == before + 1, "a WANT and no answer"
 
 
 def test_an_idle_swarm_says_little(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from shoal.tests.support.dht_liars import lying
 from shoal.tests.support.dht_swarm import Asked, DhtNode, DhtSwarm
 
 SETTLE_S: Final = 60.0  # virtual seconds for tables to fill
+SEEKERS: Final = 8  # one node in so many has somebody who asks; in the others nothing stands in routing's place
 PATIENCE_S: Final = 30.0  # of one search, virtual
 
 
@@ -43,7 +44,8 @@ class Trial:
             honest: list[DhtNode] = []
             for number in range(self.size):
                 liar = number > 10 and rng.random() < self.liars
-                node = swarm.add(f"n{number}", make_dht=lying if liar else None)
+                asks = not liar and number % SEEKERS == 0
+                node = swarm.add(f"n{number}", make_dht=lying if liar else None, asks=asks)
                 if honest:
                     node.connect(rng.choice(honest))
                 if not liar:
@@ -64,7 +66,7 @@ class Trial:
                 next_churn += self.churn_s
                 self._one_dies_one_joins(swarm, honest, providers)
             which = rng.randrange(len(contents))
-            seeker = rng.choice([node for node in honest if node is not providers[which]])
+            seeker = rng.choice([node for node in honest if node.asks and node is not providers[which]])
             asked = seeker.search(contents[which], timeout_s=PATIENCE_S)
             self.asked.append((asked, providers[which].peer))
             world.run_for(self.churn_s / 4)
@@ -76,7 +78,7 @@ class Trial:
         honest.remove(victim)
         victim.power_off()
         self.died += 1
-        new = swarm.add(f"later{self.died}")
+        new = swarm.add(f"later{self.died}", asks=self.died % SEEKERS == 0)
         new.connect(rng.choice(honest))
         honest.append(new)
 

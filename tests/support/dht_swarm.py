@@ -95,7 +95,10 @@ class Asker(Actor):
 class DhtNode:
     """One node of the swarm."""
 
-    def __init__(self, swarm: DhtSwarm, name: str, host: SimulatedHost, policy: Policy, make_dht: MakeDht) -> None:
+    def __init__(
+        self, swarm: DhtSwarm, name: str, host: SimulatedHost, policy: Policy, make_dht: MakeDht, asks: bool
+    ) -> None:
+        self.asks = asks
         self.swarm = swarm
         self.make_dht = make_dht
         self.name = name
@@ -131,7 +134,8 @@ class DhtNode:
             self.asker = Asker(ctx)
             return self.asker
 
-        specs = [ChildSpec("transport", make_transport), ChildSpec("dht", make_dht), ChildSpec("routing", make_asker)]
+        specs = [ChildSpec("transport", make_transport), ChildSpec("dht", make_dht)]
+        specs += [ChildSpec("routing", make_asker)] if self.asks else []
         self.machine = world.machine(specs, self.policy, self.name)
         self.machine.start(START_S)
 
@@ -191,9 +195,9 @@ class DhtSwarm:
         self.nodes: dict[str, DhtNode] = {}
         self.make_dht: MakeDht = lambda ctx: DhtActor(ctx, validators=validators)
 
-    def add(self, name: str, policy: Policy = WORKER, make_dht: MakeDht | None = None) -> DhtNode:
-        """A node more, running; ``make_dht``: with another actor in the DHT's place."""
-        node = DhtNode(self, name, self.internet.add_host(name), policy, make_dht or self.make_dht)
+    def add(self, name: str, policy: Policy = WORKER, make_dht: MakeDht | None = None, *, asks: bool = True) -> DhtNode:
+        """A node more, running; ``make_dht``: with another actor in the DHT's place; not ``asks``: without an Asker."""
+        node = DhtNode(self, name, self.internet.add_host(name), policy, make_dht or self.make_dht, asks)
         self.nodes[name] = node
         node.start()
         return node

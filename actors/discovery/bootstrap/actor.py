@@ -1,8 +1,8 @@
 """The bootstrap actor: gets the node into the network, and keeps it connected to the peers that it is to stay with.
 
 Two tables, both pure: ``keeping`` for the peers that the user named, dialled again after every loss, and ``entering``
-for the bootstrappers, dialled while there are too few connections.  Addresses with names in them go through ``names``
-first.
+for the bootstrappers, dialled while there are too few connections, after peers that routing's book says were met
+before.  Addresses with names in them go through ``names`` first.
 
 It also remembers who was connected, so that when the transport dies and comes back with no connection at all, those who
 can be dialled are dialled again: a transfer goes on where it was.
@@ -31,6 +31,10 @@ KEEP_TAG: Final = "keep"  # the protection tag of kept peers
 DIAL_TIMEOUT_S: Final = 180.0  # seconds; 64 addresses of 15 s each, eight at a time, take 120
 ADDRS_REMEMBERED: Final = 8  # addresses of one connected peer, for dialling it again
 NAMES_TIMEOUT_S: Final = 30.0  # seconds for the names of one peer's addresses: five levels of 5 s, and some queueing
+SETTLE_S: Final = 0.5  # seconds before the first bootstrapper: after a restart, the transport first tells who is here
+BOOK_EVERY_S: Final = 60.0  # seconds between looks into the book while there are too few connections
+BOOK_ROWS: Final = 64  # peers of the book looked at, the best known first
+BOOK_TIMEOUT_S: Final = 10.0
 BOOTSTRAP_TTL_S: Final = 3600.0  # seconds that routing believes where a bootstrapper is, once it has been reached
 
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]
@@ -43,17 +47,25 @@ class BootstrapActor(Actor):
     NAME: ClassVar[str] = "bootstrap"
 
     def __init__(
-        self, ctx: Context, peers: KeptPeers = (), bootstrappers: KeptPeers = (), resolver: Resolver | None = None
+        self,
+        ctx: Context,
+        peers: KeptPeers = (),
+        bootstrappers: KeptPeers = (),
+        resolver: Resolver | None = None,
+        by_book: bool = False,
     ) -> None:
         """``peers`` to stay connected to, ``bootstrappers`` to enter by: ids and multiaddrs without /p2p.
 
-        Without a ``resolver``, addresses with names in them are given to the transport as they are.
+        Without a ``resolver``, addresses with names in them are given to the transport as they are.  ``by_book``:
+        enter by peers of the book too.
         """
         super().__init__(ctx)
         self.keeping = Keeping(ctx.random)
-        self.entering = Entering(ctx.random, bootstrappers, ctx.now())
+        self.entering = Entering(ctx.random, bootstrappers, ctx.now() + SETTLE_S)
         self.configured = peers
         self.resolver = resolver
+        self.by_book = by_book
+        self.book_at = ctx.now() + SETTLE_S  # when to look into the book next, if there are too few connections
         self.resolving: dict[int, tuple[Naming, float, OnAddrs]] = {}  # number -> names, until when, who waits
         self.resolved = 0
         self.asked: set[Question] = set()  # of the resolver, and not yet answered
@@ -143,8 +155,19 @@ class BootstrapActor(Actor):
         for peer, addrs in self.keeping.due(now):
             self._with_addrs(peer, addrs, partial(self._dial_kept, peer))
         wanted = self.ctx.policy.connections_wanted
+        # A clock set back must not put the book off for longer than it would wait.
+        if self.by_book and len(self.seen) < wanted and not now < self.book_at <= now + BOOK_EVERY_S:
+            self.book_at = now + BOOK_EVERY_S
+            self.ctx.request(routing.ListBook(BOOK_ROWS), self._booked, timeout_s=BOOK_TIMEOUT_S, deadline=math.inf)
         for peer, addrs in self.entering.due(now, len(self.seen), wanted, set(self.seen)):
             self._with_addrs(peer, addrs, partial(self._dial_bootstrapper, peer))
+
+    def _booked(self, reply: Message) -> None:
+        """Try those of the book that this node has had a connection with, and has none with now."""
+        if isinstance(reply, routing.BookListed):
+            met = (row for row in reply.rows if routing.CONNECTED in row.sources and row.peer not in self.seen)
+            known = ((row.peer, tuple(entry.addr for entry in row.addrs)) for row in met)
+            self.entering.met_before(tuple((peer, addrs) for peer, addrs in known if addrs), self.ctx.now())
 
     def _dial_kept(self, peer: str, addrs: tuple[str, ...]) -> None:
         def answered(reply: Message) -> None:

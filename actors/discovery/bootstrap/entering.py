@@ -1,7 +1,8 @@
 """When to dial whom to get into the network: the bootstrappers, in turn, while there are too few connections.  Pure.
 
 They belong to somebody else and serve everybody: so only as many are dialled as connections are missing, each with
-back-off of its own, and none of them is protected once others are there.
+back-off of its own, and none of them is protected once others are there.  Before them come peers that this node has
+met in an earlier life, each tried once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from shoal.messages.limits import BOOTSTRAPPERS_MAX
+from shoal.messages.limits import BOOTSTRAPPERS_MAX, OLD_PEERS_MAX
 
 AT_ONCE: Final = 3  # dials under way at one time
 FIRST_WAIT_S: Final = 2.0  # seconds after a first failure; doubles
@@ -26,6 +27,7 @@ class Bootstrapper:
     due: float
     failures: int = 0
     dialling: bool = False
+    once: bool = False  # met before; forgotten after one dial, however that ends
 
 
 class Entering:
@@ -36,6 +38,18 @@ class Entering:
         shuffled = list(peers[: BOOTSTRAPPERS_MAX.value])
         rng.shuffle(shuffled)  # else every node of the world begins with the same one
         self.peers = {peer: Bootstrapper(addrs, now) for peer, addrs in shuffled}
+
+    @property
+    def old_peers(self) -> int:
+        """Peers that were met before and have not been tried."""
+        return sum(row.once for row in self.peers.values())
+
+    def met_before(self, peers: tuple[tuple[str, tuple[str, ...]], ...], now: float) -> None:
+        """Try these once each, before all others."""
+        fresh = [(peer, addrs) for peer, addrs in peers if peer not in self.peers]
+        room = max(0, OLD_PEERS_MAX.value - self.old_peers)
+        tried_first = {peer: Bootstrapper(addrs, now, once=True) for peer, addrs in fresh[:room]}
+        self.peers = {**tried_first, **self.peers}
 
     def due(self, now: float, connected: int, wanted: int, here: set[str]) -> list[tuple[str, tuple[str, ...]]]:
         """Whom to dial now, of those that are not ``here``; each counts as being dialled until ``dialled``."""
@@ -58,6 +72,9 @@ class Entering:
         """How a dial ended."""
         row = self.peers.get(peer)
         if row is None:
+            return
+        if row.once:
+            del self.peers[peer]
             return
         row.dialling = False
         if reached:

@@ -30,12 +30,13 @@ from shoal.actors.discovery.dht.values import Validators
 from shoal.messages import dht, lifecycle, routing, transport
 from shoal.messages.base import Message
 from shoal.messages.envelope import Envelope
-from shoal.messages.errors import RemoteError
+from shoal.messages.errors import LocalError, RemoteError
 from shoal.messages.limits import DHT_MESSAGE_MAX
 from shoal.messages.replies import Done, Failed
 from shoal.messages.routing import PeerAddrs
 
 RETRY_S: Final = 1.0  # seconds before the transport is asked again for what it could not do
+TEND_S: Final = 1.0  # seconds between commits of what a server keeps for others: a crash loses so much
 UPKEEP_S: Final = 60.0  # seconds between looks at addresses, silent peers and old records
 JOIN_WAIT_S: Final = 1.0  # seconds from a first peer to the walk to our own id: others may come meanwhile
 JOIN_AGAIN_S: Final = 30.0  # seconds between such walks while the table is small and grows
@@ -69,6 +70,7 @@ class DhtActor(Actor):
     def on_start(self) -> None:
         self._ask_who_we_are()
         self.ctx.after(UPKEEP_S, self._upkeep)
+        self.ctx.after(TEND_S, self._tend_records)
 
     def on_stop(self) -> None:
         for kad in self.kads:
@@ -93,14 +95,26 @@ class DhtActor(Actor):
 
     def _begin(self, me: str) -> None:
         self.kads = tuple(
-            Kad(
-                self.ctx, self.calls, self.peers, self.open_records(lan), self.validators, me, self._table_grew, lan=lan
-            )
+            Kad(self.ctx, self.calls, self.peers, self._records(lan), self.validators, me, self._table_grew, lan=lan)
             for lan in (False, True)
         )
         self.serving = Serving(self.ctx, {kad.protocol: kad.server for kad in self.kads})
         self.questions = Questions(self.ctx, self.searches, self.kads, self.validators, self._saw)
         self.providing = Providing(self.ctx, self.searches, self.kads)
+
+    def _records(self, lan: bool) -> Records:
+        """What this DHT keeps for others.  A disk that fails costs what was kept, not the DHT."""
+        try:
+            return self.open_records(lan)
+        except LocalError as fault:
+            self.ctx.log.warning("what the DHT keeps for others is in memory alone: %s", fault)
+            return MemoryRecords()
+
+    def _tend_records(self) -> None:
+        for kad in self.kads:
+            if kad.mode == SERVER:
+                kad.records.maintain(self.ctx.wall())
+        self.ctx.after(TEND_S, self._tend_records)
 
     def _reconsider(self) -> None:
         """The mode of each DHT, by policy and addresses; the transport hears what has changed."""
@@ -284,7 +298,7 @@ class DhtActor(Actor):
         now = self.ctx.now()
         buckets = tuple(
             dht.BucketRow(prefix, tuple(bucket.rows), now - bucket.refreshed)
-            for prefix, bucket in enumerate(kad.table.buckets)
+            for prefix, bucket in sorted(kad.table.buckets.items())
             if bucket.rows
         )
         providers, values = kad.records.counts()

@@ -129,9 +129,10 @@ def addr_text(raw: bytes) -> str:
     if host and len(rest) == 6 and rest[:2] == _UDP and rest[4:] == _QUIC_V1:
         return f"{host}/udp/{int.from_bytes(rest[2:4])}/quic-v1"
     try:
-        return str(Multiaddr(raw))
+        text = str(Multiaddr(raw))
     except Exception:  # the library raises its own and whatever its codecs raise
         return ""
+    return text if addr_bytes(text) == raw else ""  # a name with a slash in it, say
 
 
 @functools.lru_cache(maxsize=CACHED)

@@ -11,13 +11,13 @@ All is done through the context, so the same code runs in the simulation.  Not h
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
-from shoal.actors.base import Context, Timer
+from shoal.actors.base import Context
 from shoal.actors.discovery.dht import wire
+from shoal.actors.discovery.dht.lines import Call, Line, OnEnd, Outcome
 from shoal.messages import transport
 from shoal.messages.base import Message
 from shoal.messages.envelope import as_buffers
@@ -29,50 +29,6 @@ CALL_TIMEOUT_S: Final = 10.0  # seconds for one call with its dial and stream (g
 IDLE_S: Final = 30.0  # seconds that a stream is kept without a call; others' servers keep it for 60
 OVERTAKEN_S: Final = 1.5  # seconds after which a call no longer holds up those behind it
 SWEEP_S: Final = 5.0  # seconds between looks at idle streams
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a call ended: ``answer`` (None for what has none), or ``failure``.  ``ours``: the peer is not to blame."""
-
-    answer: wire.Message | None = None
-    failure: str = ""
-    ours: bool = False
-
-
-OnEnd = Callable[[Outcome], None]
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One request that has not ended."""
-
-    payload: bytes
-    kind: wire.Kind
-    answered: bool  # whether the peer answers it at all
-    on_end: OnEnd
-    timer: Timer | None = None
-    again: bool = False  # it has met the end of an old stream once
-    sent: float = 0.0
-    ends_at: int = 0  # bytes written to the stream when all of it is
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """The way to one peer in one DHT."""
-
-    peer: str
-    protocol: str
-    addrs: tuple[str, ...] = ()
-    stream: int = 0
-    busy: bool = False  # being dialled, or its stream opened
-    used: int = 0  # calls that this stream has ended well
-    queued: int = 0  # bytes handed to the stream
-    written: int = 0  # bytes of them that the transport has written
-    call: Call | None = None
-    waiting: deque[Call] = field(default_factory=deque)
-    idle_since: float = 0.0
-    overtaking: bool = False  # a look at how long the call takes is due
 
 
 class Calls:

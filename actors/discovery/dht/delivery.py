@@ -1,6 +1,7 @@
 """Handing provider records to peers: to each in turn, to many at once, and no more to who does not take them.
 
-Not whom a key's record is for (``sweep``).  Begin at ``Delivery.give``.  Pure: it is driven by ``send``'s callbacks.
+Not whom a key's record is for (``sweep``).  Begin at ``Delivery.give``.  Pure: it is driven by ``send``'s callbacks and
+by the clock that it is given.  Each peer is given records no faster than another shoal takes them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from shoal.actors.discovery.dht.rates import Rates
 from shoal.messages.routing import PeerAddrs
 
 SENDS_MAX: Final = 128  # records on their way: an eighth of the requests that the DHT has under way at one time
 SENDS_PER_PEER: Final = 4  # of them to one peer: its stream takes one at a time, and its time runs from the start
 FAILURES_MAX: Final = 2  # in a row, after which a peer is given no more
 
+WAIT_MIN_S: Final = 0.05  # before another look at peers whose rate is spent
+
+After = Callable[[float, Callable[[], None]], object]
+"""``after(seconds, call)``: have ``call`` made later."""
 Sent = Callable[[bool], None]
 Send = Callable[[PeerAddrs, bytes, Sent], None]
 """``send(peer, key, done)``: give ``peer`` our record of ``key``; ``done`` gets whether it was written."""
@@ -43,14 +49,27 @@ class Parcel:
 class Delivery:
     """``told(key, records)`` is called once for each key given; ``lost(peer)`` when a peer is given up."""
 
-    def __init__(self, send: Send, told: Callable[[bytes, int], None], lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        told: Callable[[bytes, int], None],
+        lost: Callable[[str], None],
+        *,
+        rates: Rates,
+        after: After,
+        now: Callable[[], float],
+    ) -> None:
         self.send = send
         self.told = told
         self.lost = lost
+        self.rates = rates
+        self.after = after
+        self.now = now
         self._boxes: OrderedDict[str, Box] = OrderedDict()  # with keys or sends; whose turn it is stands first
         self._parcels: dict[bytes, Parcel] = {}
         self._open = 0
         self._pumping = False
+        self._timer = False  # one is set
 
     @property
     def keys(self) -> int:
@@ -77,12 +96,16 @@ class Delivery:
         if self._pumping:
             return  # a send that ended at once: the loop below goes on
         self._pumping = True
-        idle = 0
+        now, idle, wait = self.now(), 0, 0.0
         while self._open < SENDS_MAX and idle < len(self._boxes):
             name, box = next(iter(self._boxes.items()))
             self._boxes.move_to_end(name)
+            idle += 1
             if not box.keys or box.open >= SENDS_PER_PEER:
-                idle += 1
+                continue
+            if not self.rates.take(name, now):
+                due = self.rates.wait(name, now)
+                wait = min(wait, due) if wait else due
                 continue
             idle = 0
             key = box.keys.popleft()
@@ -90,6 +113,13 @@ class Delivery:
             self._open += 1
             self.send(box.peer, key, partial(self._sent, box, key))
         self._pumping = False
+        if wait and not self._timer and self._open < SENDS_MAX:
+            self._timer = True
+            self.after(max(wait, WAIT_MIN_S), self._waited)
+
+    def _waited(self) -> None:
+        self._timer = False
+        self._pump()
 
     def _sent(self, box: Box, key: bytes, written: bool) -> None:
         self._open -= 1

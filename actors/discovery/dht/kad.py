@@ -13,13 +13,15 @@ from typing import Final
 
 from shoal.actors.base import Context
 from shoal.actors.discovery.dht import addresses, wire
-from shoal.actors.discovery.dht.calls import Calls, OnEnd, Outcome
+from shoal.actors.discovery.dht.calls import Calls
 from shoal.actors.discovery.dht.keys import peer_bytes
+from shoal.actors.discovery.dht.lines import OnEnd, Outcome
 from shoal.actors.discovery.dht.peers import Connected, Peers
 from shoal.actors.discovery.dht.records import Records
 from shoal.actors.discovery.dht.server import Server
 from shoal.actors.discovery.dht.table import K, Table
 from shoal.actors.discovery.dht.values import Validators
+from shoal.actors.transport.dialing import is_dialable
 from shoal.messages.limits import DHT_FAILED_KEPT, DHT_PROBES_MAX
 from shoal.messages.routing import DHT, LAN_DHT, PeerAddrs
 
@@ -86,9 +88,9 @@ class Kad:
         return self.of_use(row.addrs) if row else ()
 
     def useful(self, named: Iterable[PeerAddrs]) -> list[PeerAddrs]:
-        """Peers as others named them, with the addresses that count; without those that nobody could dial."""
+        """Peers as others named them, with the addresses that count; without those whom this node cannot dial."""
         found = [PeerAddrs(one.peer, self.of_use(one.addrs)) for one in named]
-        return [one for one in found if one.addrs or self.peers.get(one.peer)]
+        return [one for one in found if any(map(is_dialable, one.addrs)) or self.peers.get(one.peer)]
 
     def nearest(self, target: int) -> list[PeerAddrs]:
         """Whom a lookup begins with: the nearest of the table, or connected servers that are not in it yet."""

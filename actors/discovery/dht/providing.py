@@ -1,8 +1,7 @@
 """Telling the DHTs what this node has: for each key, a provider record at the K nearest peers.
 
-``Providing`` is the conversation (who asked, what is told, until when).  How keys become lookups is a ``Plan``:
-``OneByOne`` makes a lookup of every key.  A plan is given two functions, ``lookup`` and ``send``, and knows nothing of
-actors; the sweep, which serves a whole region with one lookup, is another plan.
+The conversation: who asked, what is told, until when.  Which lookups that takes is the ``sweep``'s, one a job and DHT.
+Begin at ``Providing.provide``.
 
 Source: libp2p kad-dht spec, "Content provider advertisement".
 """
@@ -10,102 +9,32 @@ Source: libp2p kad-dht spec, "Content provider advertisement".
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from shoal.actors.base import Context, Timer
 from shoal.actors.discovery.dht import wire
-from shoal.actors.discovery.dht.calls import Outcome
+from shoal.actors.discovery.dht.delivery import Sent
 from shoal.actors.discovery.dht.kad import SERVER, Kad
-from shoal.actors.discovery.dht.keys import multihash
-from shoal.actors.discovery.dht.questions import is_among_nearest
+from shoal.actors.discovery.dht.keys import kad_id, multihash, peer_kad_id
+from shoal.actors.discovery.dht.lines import Outcome
+from shoal.actors.discovery.dht.rates import Rates
+from shoal.actors.discovery.dht.regions import Regions
 from shoal.actors.discovery.dht.searching import Question, Search, Searches
+from shoal.actors.discovery.dht.sweep import Looked, Sweep
 from shoal.actors.discovery.dht.table import K
 from shoal.messages import dht
 from shoal.messages.cid import CID
 from shoal.messages.envelope import Envelope
-from shoal.messages.limits import DHT_PROVIDE_WAITING
+from shoal.messages.limits import DHT_PROVIDE_WAITING, DHT_TOLD_BURST, DHT_TOLD_PEERS, DHT_TOLD_RATE
 from shoal.messages.replies import Overloaded
 from shoal.messages.routing import PeerAddrs
 
-KEYS_AT_ONCE: Final = 8  # lookups for provider records at one time: the user's own come between them
 PROGRESS_S: Final = 1.0  # seconds between two messages of progress: no message a key
 LEAD_S: Final = 0.1  # seconds before the deadline at which what was reached is told: an answer after it is lost
 KEYS_TOLD_AT_ONCE: Final = 4096  # in one message of progress
-
-Looked = Callable[[Sequence[PeerAddrs]], None]
-Sent = Callable[[bool], None]
-Lookup = Callable[[bytes, Looked], None]
-"""``lookup(key, done)``: find the K peers nearest to ``key``; ``done`` gets those that answered, nearest first."""
-Send = Callable[[PeerAddrs, bytes, Sent], None]
-"""``send(peer, key, done)``: give ``peer`` our record of ``key``; ``done`` gets whether it was written."""
-
-
-class Plan(Protocol):
-    """The way in which a batch of keys is told."""
-
-    def begin(self, keys: Sequence[bytes]) -> None:
-        """Start.  ``told(key, records)`` is then called once for each key, ``over()`` once at the end."""
-
-    def stop(self) -> None:
-        """Ask for nothing more; neither ``told`` nor ``over`` is called any more."""
-
-
-class OneByOne:
-    """A lookup a key, KEYS_AT_ONCE at a time."""
-
-    def __init__(
-        self, lookup: Lookup, send: Send, told: Callable[[bytes, int], None], over: Callable[[], None]
-    ) -> None:
-        self.lookup = lookup
-        self.send = send
-        self.told = told
-        self.over = over
-        self._waiting: deque[bytes] = deque()
-        self._open = 0
-        self._stopped = False
-
-    def begin(self, keys: Sequence[bytes]) -> None:
-        self._waiting.extend(keys)
-        self._next()
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._waiting.clear()
-
-    def _next(self) -> None:
-        while self._waiting and self._open < KEYS_AT_ONCE:
-            self._open += 1
-            key = self._waiting.popleft()
-            self.lookup(key, partial(self._found, key))
-        if not self._open and not self._stopped:
-            self._stopped = True
-            self.over()
-
-    def _found(self, key: bytes, nearest: Sequence[PeerAddrs]) -> None:
-        if self._stopped or not nearest:
-            self._told(key, 0)
-            return
-        left, took = len(nearest), 0
-
-        def sent(written: bool) -> None:
-            nonlocal left, took
-            left -= 1
-            took += written
-            if not left:
-                self._told(key, took)
-
-        for peer in nearest:
-            self.send(peer, key, sent)
-
-    def _told(self, key: bytes, records: int) -> None:
-        self._open -= 1
-        if not self._stopped:
-            self.told(key, records)
-            self._next()
 
 
 @dataclass(slots=True, eq=False)
@@ -116,7 +45,7 @@ class Job:
     cids: dict[bytes, list[CID]]  # multihash -> the CIDs that share it
     left: dict[bytes, int] = field(default_factory=dict)  # DHTs that have not ended with it
     took: set[bytes] = field(default_factory=set)  # that some peer took
-    plans: list[Plan] = field(default_factory=list)
+    sweeps: list[Sweep] = field(default_factory=list)
     fresh: list[CID] = field(default_factory=list)  # done and not told yet
     failed: list[CID] = field(default_factory=list)
     records: int = 0
@@ -135,6 +64,8 @@ class Providing:
         self.searches = searches
         self.kads = kads
         self.jobs: set[Job] = set()
+        self._regions = {kad.lan: Regions() for kad in kads}
+        self._rates = {kad.lan: Rates(DHT_TOLD_BURST.value, DHT_TOLD_RATE.value, DHT_TOLD_PEERS.value) for kad in kads}
 
     def provide(self, message: dht.ProvideCids, envelope: Envelope) -> None:
         """-> ProvideProgress*, Provided."""
@@ -156,9 +87,9 @@ class Providing:
             job.deadline = self.ctx.after(max(0.0, left - LEAD_S), lambda: self._end(job, "the time is over"))
         self._tell_later(job)
         for kad in kads:
-            plan = self._plan(job, kad)
-            job.plans.append(plan)
-            self.ctx.after(0.0, partial(plan.begin, list(cids)))
+            sweep = self._sweep(job, kad)
+            job.sweeps.append(sweep)
+            self.ctx.after(0.0, partial(sweep.begin, list(cids)))
 
     def stop_of(self, sender: str) -> None:
         """Whoever asked has died."""
@@ -167,7 +98,7 @@ class Providing:
 
     # --- within ------------------------------------------------------------------------------------------
 
-    def _plan(self, job: Job, kad: Kad) -> Plan:
+    def _sweep(self, job: Job, kad: Kad) -> Sweep:
         """The way in which ``kad`` is told of the job's keys."""
 
         def lookup(key: bytes, done: Looked) -> None:
@@ -179,14 +110,29 @@ class Providing:
         def told(key: bytes, records: int) -> None:
             self._told(job, key, records)
 
-        return OneByOne(lookup, send, told, lambda: self._plan_over(job))
+        return Sweep(
+            lookup,
+            send,
+            told,
+            lambda: self._sweep_over(job),
+            regions=self._regions[kad.lan],
+            rates=self._rates[kad.lan],
+            placed=partial(self._placed, kad),
+            after=self.ctx.after,
+            now=self.ctx.now,
+        )
+
+    def _placed(self, kad: Kad, key: bytes, nearest: Sequence[PeerAddrs]) -> None:
+        """A server that is among the K nearest itself keeps the record too."""
+        target = kad_id(key)
+        ours = len(nearest) < K or kad.table.at ^ target < peer_kad_id(nearest[-1].peer) ^ target
+        if kad.mode == SERVER and ours:
+            kad.records.add_provider(key, kad.me, kad.own_addrs, self.ctx.wall())
 
     def _lookup(self, job: Job, kad: Kad, key: bytes, done: Looked) -> None:
         def ended(search: Search) -> None:
             job.messages += search.messages
-            if kad.mode == SERVER and is_among_nearest(kad, key, search):
-                kad.records.add_provider(key, kad.me, kad.own_addrs, self.ctx.wall())
-            done([PeerAddrs(step.peer, step.addrs) for step in search.nearest(K)])
+            done([PeerAddrs(step.peer, step.addrs) for step in search.nearest(K)], not search.outcome)
 
         question = Question(wire.Kind.FIND_NODE, key)
         self.searches.start(kad, question, on_end=ended, deadline=job.envelope.deadline)
@@ -210,7 +156,7 @@ class Providing:
             (job.fresh if key in job.took else job.failed).extend(job.cids[key])
             job.took.discard(key)
 
-    def _plan_over(self, job: Job) -> None:
+    def _sweep_over(self, job: Job) -> None:
         job.running -= 1
         if not job.running:
             self._end(job, "no peer took the record")
@@ -234,8 +180,8 @@ class Providing:
             return
         job.ended = True
         self.jobs.discard(job)
-        for plan in job.plans:
-            plan.stop()
+        for sweep in job.sweeps:
+            sweep.stop()
         for timer in (job.deadline, job.telling):
             if timer is not None:
                 timer.cancel()

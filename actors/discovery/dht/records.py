@@ -1,8 +1,9 @@
 """What a DHT server keeps for others: who provides which key, and signed values.  The interface, and one in memory.
 
-``Records`` is all that the DHT actor asks of a store.  Each of the two DHTs has one of its own, so that what was said
-on a private network is not told on the public one.  Times are wall-clock seconds, since records outlive a restart.
-``MemoryRecords`` forgets everything with its process; it is bounded, oldest out.
+``Records`` is all that the DHT actor asks of a store; on disk it is ``storage.records.store.RecordStore``.  Each of the
+two DHTs has one of its own, so that what was said on a private network is not told on the public one.  Times are
+wall-clock seconds, since records outlive a restart.  ``MemoryRecords`` forgets everything with its process; it is
+bounded, oldest out.
 
 Source: libp2p kad-dht spec, "Content provider advertisement and discovery"; expiry as in go-libp2p-kad-dht.
 """
@@ -10,7 +11,6 @@ Source: libp2p kad-dht spec, "Content provider advertisement and discovery"; exp
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from shoal.messages.limits import (
@@ -20,18 +20,12 @@ from shoal.messages.limits import (
     DHT_VALUES_MAX,
 )
 from shoal.messages.routing import PeerAddrs
+from shoal.storage.records.providers import ADDRS_LIFE_S, RECORD_LIFE_S
+from shoal.storage.records.values import StoredValue
 
-PROVIDER_EXPIRY_S: Final = 48 * 3600.0  # seconds that a provider record is believed (kad-dht spec)
-PROVIDER_ADDRS_S: Final = 24 * 3600.0  # seconds that its addresses are told along with it (kad-dht spec)
-VALUE_EXPIRY_S: Final = 48 * 3600.0  # seconds that a value is kept (go-libp2p-kad-dht, maxRecordAge)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredValue:
-    """A value and when it came, in wall-clock seconds."""
-
-    value: bytes
-    received: float
+PROVIDER_EXPIRY_S: Final = RECORD_LIFE_S
+PROVIDER_ADDRS_S: Final = ADDRS_LIFE_S
+VALUE_EXPIRY_S: Final = RECORD_LIFE_S
 
 
 class Records(Protocol):
@@ -43,14 +37,14 @@ class Records(Protocol):
     def providers(self, key: bytes, now: float) -> list[PeerAddrs]:
         """Who provides ``key``, latest told first; addresses only while they are fresh."""
 
-    def put_value(self, key: bytes, value: bytes, now: float) -> bool:
-        """Keep ``value``, which has been checked, in place of an earlier one.  False: no room for it."""
+    def put_value(self, key: bytes, value: bytes, now: float, peer: str = "") -> bool:
+        """Keep ``value``, which has been checked and ``peer`` has put, in place of an earlier one.  False: no room."""
 
     def value(self, key: bytes, now: float) -> StoredValue | None:
         """The value under ``key``, unless it has expired."""
 
     def maintain(self, now: float) -> None:
-        """Called every minute: drop some of what has expired, write what is to be written."""
+        """Called every second by who serves: drop some of what has expired, write what is to be written."""
 
     def counts(self) -> tuple[int, int]:
         """How many provider records and values there are."""
@@ -101,7 +95,8 @@ class MemoryRecords:
             for peer, (addrs, told) in reversed(rows.items())
         ]
 
-    def put_value(self, key: bytes, value: bytes, now: float) -> bool:
+    def put_value(self, key: bytes, value: bytes, now: float, peer: str = "") -> bool:
+        del peer  # all share the room
         self._values[key] = StoredValue(value, now)
         self._values.move_to_end(key)
         if len(self._values) > DHT_VALUES_MAX.value:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from shoal.actors.base import Context, Timer
 from shoal.actors.discovery.dht import wire
-from shoal.actors.discovery.dht.calls import Outcome
 from shoal.actors.discovery.dht.keys import kad_id
+from shoal.actors.discovery.dht.lines import Outcome
 from shoal.actors.discovery.dht.lookup import Lookup, Step
 from shoal.actors.discovery.dht.table import K
 from shoal.messages.limits import DHT_LOOKUPS_MAX, DHT_LOOKUPS_WAITING

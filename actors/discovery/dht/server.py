@@ -8,9 +8,9 @@ Source: libp2p kad-dht spec, "RPC messages"; go-libp2p-kad-dht handlers.go.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from shoal.actors.discovery.dht import addresses
@@ -23,6 +23,7 @@ from shoal.messages.errors import RemoteError
 from shoal.messages.limits import DHT_PROVIDER_KEY_MAX
 from shoal.messages.routing import PeerAddrs
 
+LATEST: Final = 253_402_300_799.0  # the end of the year 9999, the last that RFC 3339 can write
 PROVIDERS_TOLD: Final = 64  # of one key in one answer; with addresses some 15 KiB
 
 
@@ -66,7 +67,7 @@ class Server:
             case Kind.GET_VALUE:
                 return self._get_value(message.key, sender, wall)
             case Kind.PUT_VALUE:
-                return self._put_value(message, wall)
+                return self._put_value(message, sender, wall)
 
     def _closer(self, key: bytes, sender: str) -> tuple[PeerAddrs, ...]:
         rows = self.table.nearest(kad_id(key), K + 1)
@@ -120,23 +121,23 @@ class Server:
             self.validators.validate(key, stored.value, wall)
         except RemoteError:  # it was valid once: its end of life has come
             return None
-        received = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, stored.received)))
-        return Record(key, stored.value, received)
+        received = datetime.fromtimestamp(min(max(0.0, stored.received), LATEST), UTC)
+        return Record(key, stored.value, received.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
-    def _put_value(self, message: Message, wall: float) -> Message:
+    def _put_value(self, message: Message, sender: str, wall: float) -> Message:
         record = message.record
         if record is None or not message.key or record.key != message.key:
             raise RemoteError("PUT_VALUE without a value of its key", "value")
-        self.store(message.key, record.value, wall)
+        self.store(message.key, record.value, wall, sender)
         return Message(Kind.PUT_VALUE, message.key, record)
 
-    def store(self, key: bytes, value: bytes, wall: float) -> None:
-        """Keep a value.  Raises RemoteError when it is not valid, or a better one is here."""
+    def store(self, key: bytes, value: bytes, wall: float, sender: str = "") -> None:
+        """Keep a value that ``sender`` has put.  Raises RemoteError when it is not valid, or a better one is here."""
         self.validators.validate(key, value, wall)
         kept = self.value(key, wall)
         if kept is not None and kept.value != value and self.validators.select(key, (value, kept.value), wall) == 1:
             raise RemoteError("a better value is known", "old-value")
-        if not self.records.put_value(key, value, wall):
+        if not self.records.put_value(key, value, wall, sender):
             raise RemoteError("no room for another value", "no-room")
 
     def _check_multihash(self, key: bytes) -> None:

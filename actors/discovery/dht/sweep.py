@@ -1,6 +1,6 @@
 """The provide sweep: many keys told with few lookups, because keys that lie near each other go to the same peers.
 
-A ``Plan`` of ``providing``: it drives two functions, ``lookup`` and ``send``, and knows nothing of actors.  Begin at
+Not who asked (``providing``): it drives two functions, ``lookup`` and ``send``, and knows nothing of actors.  Begin at
 ``Sweep.begin``.
 
 Keys are taken in the order of the key space.  A key whose K nearest are known exactly (``regions``) costs no lookup; of
@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from shoal.actors.discovery.dht.delivery import Delivery, Send
+from shoal.actors.discovery.dht.delivery import After, Delivery, Send
 from shoal.actors.discovery.dht.keys import BITS, common_prefix, kad_id
+from shoal.actors.discovery.dht.rates import Rates
 from shoal.actors.discovery.dht.regions import Regions
 from shoal.messages.routing import PeerAddrs
 
@@ -51,8 +52,11 @@ class Pending:
 
 
 class Sweep:
-    """One batch.  ``regions`` outlive it.  ``placed(key, nearest)`` is called before ``told`` when it is known whose
-    the key is; ``soon(call)`` has a call made in a moment; ``now()`` is the node's clock."""
+    """One batch.  ``told(key, records)`` is called once for each key, ``over()`` once at the end.
+
+    ``placed(key, nearest)`` is called before ``told`` when it is known whose the key is.  ``regions`` and ``rates``
+    outlive the batch.  ``now()`` is the node's clock, by which ``after(seconds, call)`` has a call made.
+    """
 
     def __init__(
         self,
@@ -62,8 +66,9 @@ class Sweep:
         over: Callable[[], None],
         *,
         regions: Regions,
+        rates: Rates,
         placed: Callable[[bytes, Sequence[PeerAddrs]], None],
-        soon: Callable[[Callable[[], None]], object],
+        after: After,
         now: Callable[[], float],
     ) -> None:
         self.lookup = lookup
@@ -71,10 +76,10 @@ class Sweep:
         self.over = over
         self.regions = regions
         self.placed = placed
-        self.soon = soon
+        self.after = after
         self.now = now
         self.lookups = 0
-        self._delivery = Delivery(send, self._delivered, regions.lost)
+        self._delivery = Delivery(send, self._delivered, regions.lost, rates=rates, after=after, now=now)
         self._waiting: deque[bytes] = deque()
         self._later: list[bytes] = []  # in a region that is known, but has fewer than K peers
         self._pending: list[Pending] = []
@@ -128,7 +133,7 @@ class Sweep:
     def _next_soon(self) -> None:
         if not self._turn:
             self._turn = True
-            self.soon(self._take_turn)
+            self.after(0.0, self._take_turn)
 
     def _take_turn(self) -> None:
         self._turn = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,7 +51,7 @@ class Table:
         self.me = me
         self.at = peer_kad_id(me)
         self.diverse = diverse
-        self.buckets = [Bucket() for _ in range(BITS)]
+        self.buckets: defaultdict[int, Bucket] = defaultdict(Bucket)  # by prefix, BITS of them at most
         self.refreshed_self = -math.inf
         self._groups: Counter[str] = Counter()
         self._rows: dict[str, Row] = {}  # those of all buckets
@@ -111,7 +111,7 @@ class Table:
 
     def silent(self, now: float, most: int) -> list[Row]:
         """Up to ``most`` peers that have not been heard for SILENT_S, longest silent first."""
-        oldest = (next(iter(bucket.rows.values())) for bucket in self.buckets if bucket.rows)
+        oldest = (next(iter(bucket.rows.values())) for bucket in self.buckets.values() if bucket.rows)
         late = [row for row in oldest if now - row.heard >= SILENT_S]
         return heapq.nsmallest(most, late, key=lambda row: row.heard)
 
@@ -130,7 +130,7 @@ class Table:
 
     def due(self, now: float, stale_s: float) -> list[int]:
         """Prefixes of buckets that are due for a walk, farthest first: those up to the deepest that has peers."""
-        deepest = max((prefix for prefix, bucket in enumerate(self.buckets) if bucket.rows), default=-1)
+        deepest = max((prefix for prefix, bucket in self.buckets.items() if bucket.rows), default=-1)
         return [
             prefix
             for prefix in range(min(deepest, REFRESH_PREFIX_MAX) + 1)

@@ -10,6 +10,7 @@ Source: libp2p kad-dht spec, "RPC messages"; field numbers of record.pb.
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Final
 
 import msgspec
@@ -34,6 +35,8 @@ PUBLIC_PROTOCOL: Final = "/ipfs/kad/1.0.0"
 LAN_PROTOCOL: Final = "/ipfs/lan/kad/1.0.0"
 
 TIME_CHARS_MAX: Final = 64  # of RFC 3339 with nanoseconds and a zone
+CACHED: Final = 4096  # peers whose two forms are remembered, some 500 bytes each
+CACHED_BYTES_MAX: Final = 1024  # of one that is remembered; an honest one has 40 and 10 to 20 for each address
 ADDRS_LOOKED_AT: Final = 64  # addresses of one peer that are read at all, so that the good ones may come late
 
 
@@ -138,17 +141,25 @@ def _take(peers: list[PeerAddrs], part: Part) -> None:
 
 
 def _peer(part: Part) -> PeerAddrs:
+    """One peer.  The same ones are named again and again, so the last that were read are remembered."""
+    return _peer_of(bytes(part)) if len(part) <= CACHED_BYTES_MAX else _read_peer(bytes(part))
+
+
+def _read_peer(part: bytes) -> PeerAddrs:
     raw = b""
     found: list[bytes] = []
     for number, _, piece in fields(part, (3,), (1, 2), DHT_FIELDS_MAX.value):
         if number == 1:
-            raw = bytes(piece[: PEER_BYTES_MAX + 1])
+            raw = bytes(piece[: PEER_BYTES_MAX + 1])  # one byte more, so that a longer id is not taken for a short one
         elif number == 2 and len(found) < ADDRS_LOOKED_AT:
             found.append(bytes(piece))
     peer = peer_text(raw)
     texts = dict.fromkeys(without_peer(addr_text(one), peer) for one in found)
     texts.pop("", None)
     return PeerAddrs(peer, tuple(texts)[: DHT_ADDRS_PER_PEER.value])
+
+
+_peer_of = functools.lru_cache(CACHED)(_read_peer)
 
 
 def _encode_record(record: Record) -> bytes:
@@ -160,6 +171,7 @@ def _encode_record(record: Record) -> bytes:
     return b"".join(parts)
 
 
+@functools.lru_cache(CACHED)
 def _encode_peer(peer: PeerAddrs) -> bytes:
     parts = [bytes_field(1, peer_bytes(peer.peer))]
     for addr in peer.addrs[: DHT_ADDRS_PER_PEER.value]:

@@ -1,12 +1,12 @@
 """The mDNS actor: tells the local network where this node is, and the node who else is there.
 
 Begin with ``lan``, the interface on which it stands; what is said is in ``announcement``, whom to dial in
-``neighbours``.  A neighbour that is heard of is told to routing and dialled, as Kubo does.  All that this actor knows
-is heard again within minutes of its death.
+``neighbours``, when to ask in ``asking``.  A neighbour that is heard of is told to routing and dialled, as Kubo does.
+All that this actor knows is heard again within minutes of its death.
 
 It rests - says nothing and hears nothing - while the policy's ``find_by_mdns`` is off.
 
-Source: libp2p discovery/mdns.md; RFC 6762 section 5.2 for how often to ask.
+Source: libp2p discovery/mdns.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, handles
 from shoal.actors.discovery.mdns.announcement import random_name, read, strings_of
+from shoal.actors.discovery.mdns.asking import Asking
 from shoal.actors.discovery.mdns.lan import Heard, LocalNetwork
 from shoal.actors.discovery.mdns.neighbours import Neighbours
 from shoal.messages import lifecycle, routing, transport
@@ -28,8 +29,6 @@ TAKEN_AT_ONCE: Final = 128  # records read in one look: a few milliseconds of a 
 WHO_AM_I_EVERY_S: Final = 30.0  # seconds between looks at this node's own addresses; they are not published
 WHO_AM_I_AGAIN_S: Final = 1.0  # seconds, when there was no answer
 WHO_AM_I_TIMEOUT_S: Final = 10.0
-ASK_FIRST_S: Final = 1.0  # seconds between the first two questions; doubles
-ASK_LONGEST_S: Final = 300.0  # seconds between two questions of a node that has been up for long
 DIAL_TIMEOUT_S: Final = 60.0  # seconds; up to 16 local addresses of 5 s each, eight at a time, and the handshake
 
 
@@ -46,8 +45,7 @@ class MdnsActor(Actor):
         self.neighbours: Neighbours | None = None  # None: this node does not yet know who it is itself
         self.said: tuple[bytes, ...] | None = None
         self.lost = 0
-        self.asks = 0
-        self.ask_at = 0.0
+        self.asking = Asking(ctx.random, ctx.now())
         self.who_am_i_at = 0.0
 
     def on_start(self) -> None:
@@ -89,9 +87,8 @@ class MdnsActor(Actor):
             self.ctx.request(transport.WhoAmI(), self._told_who_i_am, timeout_s=WHO_AM_I_TIMEOUT_S, deadline=math.inf)
         if self.neighbours is None:
             return
-        if not now < self.ask_at <= now + ASK_LONGEST_S:
-            self.ask_at = now + min(ASK_LONGEST_S, ASK_FIRST_S * 2.0 ** min(self.asks, 16))
-            self.asks += 1
+        if self.asking.due(now):
+            self.ctx.count("questions")
             self.lan.ask()
         self._listen(self.neighbours, now)
         for peer, addrs in self.neighbours.due(now):
@@ -109,7 +106,7 @@ class MdnsActor(Actor):
         if strings != self.said:
             self.said = strings
             self.lan.announce(self.name, strings)
-            self.asks, self.ask_at = 0, 0.0  # another network perhaps, with others on it
+            self.asking.start_over(self.ctx.now())
 
     def _listen(self, neighbours: Neighbours, now: float) -> None:
         news: list[tuple[str, tuple[str, ...], float]] = []
@@ -136,6 +133,8 @@ class MdnsActor(Actor):
         self.ctx.count("heard")
         if said.refused:
             self.ctx.count("refused_addresses", said.refused)
+        if said.peer in neighbours.peers and heard.ttl_s > 0:
+            self.asking.answers_heard(now)
         return said.peer if neighbours.hear(heard.name, said, heard.ttl_s, now) else ""
 
     def _tell(self, known: list[tuple[str, tuple[str, ...], float]]) -> None:

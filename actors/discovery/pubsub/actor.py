@@ -31,7 +31,6 @@ from shoal.messages.limits import PUBSUB_DATA_MAX
 from shoal.messages.replies import Done, Failed, Overloaded
 
 HEARTBEAT_S: Final = 1.0  # seconds, gossipsub v1.0
-SERVE_RETRY_S: Final = 1.0  # seconds before the transport is asked again to serve our protocols
 LINGER_S: Final = 60.0  # seconds that a node without topics stays open after it published
 
 
@@ -46,13 +45,13 @@ class PubsubActor(Actor):
         self.links = Links(ctx.random)
         self.streaming = Streaming(ctx, self.router, self.links, self._handled)
         self.subscribers = Subscribers()
-        self.swarm = SwarmTopic(ctx, self.router)
+        self.swarm = SwarmTopic(ctx, self.router, self._handled)
         self._beating = False
         self._published_at = -math.inf
 
     def on_start(self) -> None:
         self.swarm.follow_policy()
-        self.streaming.serve(SERVE_RETRY_S, Done)
+        self.streaming.serve()
 
     def receive(self, message: Message, envelope: Envelope) -> None:
         super().receive(message, envelope)
@@ -219,14 +218,11 @@ class PubsubActor(Actor):
 
     @handles(routing.SearchSource)
     def on_search(self, message: routing.SearchSource, envelope: Envelope) -> None:
-        found = self.swarm.providers(message)
-        if found:
-            self.ctx.reply(envelope, routing.SourceFound(found))
-        self.ctx.reply(envelope, routing.SourceEnded())
+        self.swarm.search(message, envelope)
 
     @handles(routing.StopSource)
-    def on_stop_search(self, message: routing.StopSource, _: Envelope) -> None:
-        """A search has ended by the time that it can be stopped."""
+    def on_stop_search(self, message: routing.StopSource, envelope: Envelope) -> None:
+        self.swarm.stop_search(envelope.sender, message.ticket)
 
     @handles(routing.SearchPeer)
     def on_search_peer(self, message: routing.SearchPeer, envelope: Envelope) -> None:
@@ -243,7 +239,7 @@ class PubsubActor(Actor):
         if message.name == "transport":
             for peer in list(self.links.rows):
                 self._peer_gone(peer)
-            self.streaming.serve(SERVE_RETRY_S, Done)
+            self.streaming.serve()
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
@@ -269,7 +265,12 @@ class PubsubActor(Actor):
 
     def _needs_beat(self) -> bool:
         speakers = any(link.speaks for link in self.links.rows.values())
-        return (self._active and speakers) or len(self.subscribers) > 0 or not self.router.gossip.is_idle
+        return (
+            (self._active and speakers)
+            or len(self.subscribers) > 0
+            or not self.router.gossip.is_idle
+            or self.swarm.is_busy
+        )
 
     def _beat(self) -> None:
         self._beating = False

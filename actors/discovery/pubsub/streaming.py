@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 from shoal.actors.base import Context
 from shoal.actors.discovery.pubsub import wire
@@ -18,6 +19,9 @@ from shoal.messages.base import Message
 from shoal.messages.block import Buffer
 from shoal.messages.envelope import LOCAL
 from shoal.messages.limits import PUBSUB_RPC_MAX
+from shoal.messages.replies import Done
+
+SERVE_RETRY_S: Final = 1.0  # seconds before the transport is asked again to serve our protocols
 
 
 class Streaming:
@@ -30,12 +34,12 @@ class Streaming:
         self.on_change = on_change
         self.bytes_sent = 0  # since start
 
-    def serve(self, retry_s: float, is_served: type[Message]) -> None:
-        """Have the transport take our protocols; again after ``retry_s`` seconds until it says ``is_served``."""
+    def serve(self) -> None:
+        """Have the transport take our protocols; ask again until it does."""
 
         def answered(reply: Message) -> None:
-            if not isinstance(reply, is_served):
-                self.ctx.after(retry_s, lambda: self.serve(retry_s, is_served))
+            if not isinstance(reply, Done):
+                self.ctx.after(SERVE_RETRY_S, self.serve)
 
         message = transport.ServeProtocol(wire.PROTOCOLS, PUBSUB_RPC_MAX.value)
         self.ctx.request(message, answered, deadline=math.inf)

@@ -14,6 +14,7 @@ from shoal.actors.adverts.telling import (
     BACK_OFF_MAX_S,
     NEWS_EVERY_S,
     NEWS_PER_S,
+    NEWS_SOON_S,
     WHOLE_EVERY_S,
     Row,
     Telling,
@@ -89,16 +90,36 @@ def test_a_first_change_is_news_at_once_and_further_ones_wait() -> None:
     hand = Hand()
     hand.open()
     hand.frame()
-    hand.now += NEWS_EVERY_S
+    hand.now += 2 * NEWS_EVERY_S
     hand.holding.add(NAMES[200])
     assert isinstance(wire.decode(hand.frame()), wire.News)
     for name in NAMES[201:230]:
         hand.holding.add(name)
     assert not hand.frame()
-    (frame,) = hand.wait(2 * NEWS_EVERY_S)
+    (frame,) = hand.wait(NEWS_SOON_S + 0.1, 0.05)
     said = wire.decode(frame)
     assert isinstance(said, wire.News)
     assert 27 <= len(said.marks) <= 29
+
+
+def test_the_longer_changes_go_on_the_seldomer_they_are_told_until_there_is_a_rest() -> None:
+    hand = Hand(1000)
+    hand.open()
+    hand.frame()
+    hand.now += 2 * NEWS_EVERY_S
+    at = []
+    for name in NAMES[1000:2000]:
+        hand.now += 0.02
+        hand.holding.add(name)
+        if hand.frame():
+            at.append(hand.now)
+    gaps = [later - earlier for earlier, later in pairwise(at)]
+    assert gaps[0] < 2 * NEWS_SOON_S
+    assert all(later > earlier - 0.05 for earlier, later in pairwise(gaps))
+    assert NEWS_EVERY_S <= gaps[-1] < NEWS_EVERY_S + 0.1
+    hand.wait(3 * NEWS_EVERY_S)
+    hand.holding.add(NAMES[2500])
+    assert hand.frame()
 
 
 def test_that_nothing_has_changed_is_said_now_and_then() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from shoal.actors.announce import schedule
-from shoal.actors.announce.following import AGAIN_S, RETRY_S
+from shoal.actors.announce.following import AGAIN_S
 from shoal.actors.announce.lane import PAUSE_MAX_S
+from shoal.actors.announce.telling import PROVIDE_TIMEOUT_S
 from shoal.messages import announcing, dht, pubsub
+from shoal.messages.base import Message
 from shoal.messages.cid import CID, IDENTITY, RAW
 from shoal.messages.lifecycle import ActorRestarted
 from shoal.messages.replies import Done, Failed, Overloaded
@@ -115,17 +117,20 @@ def test_what_nobody_took_is_told_later_and_by_itself(bench: Bench) -> None:
     tell(bench.provides()[0], but=[CIDS[1]])
     (row, *_) = bench.backlog().rows
     assert (row.cid, row.failures, row.told_s) == (CIDS[1], 1, math.inf)
-    bench.run(30)
+    bench.run(15)
     assert bench.provides() == [], "not at once"
-    bench.run(120)
+    bench.run(30)
     (again,) = bench.provides()
     assert again.message.cids == (CIDS[1],)
     tell(again)
     assert [row.failures for row in bench.backlog().rows] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("reply", [DOWN, Overloaded("ProvideCids", "dht")])
-def test_a_dht_that_is_away_costs_time_alone(bench: Bench, reply: Failed | Overloaded) -> None:
+KNOWS_NOBODY = dht.Provided(tuple(CIDS[:3]), 0, 0, "this node knows no peer that serves a DHT")
+
+
+@pytest.mark.parametrize("reply", [DOWN, Overloaded("ProvideCids", "dht"), KNOWS_NOBODY])
+def test_a_dht_that_is_away_costs_time_alone(bench: Bench, reply: Message) -> None:
     bench.announce(CIDS[:3], ways=("dht",))
     asked = 0
     for _ in range(600):
@@ -134,13 +139,26 @@ def test_a_dht_that_is_away_costs_time_alone(bench: Bench, reply: Failed | Overl
             assert set(provide.message.cids) == set(CIDS[:3])
             provide.answer(reply)
             asked += 1
-    assert 8 <= asked <= 40, "with pauses that grow, up to a bound"
+    assert 8 <= asked <= 80, "with pauses that grow, up to a bound"
     shown = bench.backlog()
     assert (shown.late, [row.failures for row in shown.rows]) == (3, [0, 0, 0])
     bench.ctx.tell(bench.actor, ActorRestarted("dht", 2))
     bench.run(1)
     tell(bench.provides()[0])
     assert bench.backlog().never_told == 0
+
+
+def test_what_the_time_did_not_suffice_for_keeps_its_turn(bench: Bench) -> None:
+    bench.announce(CIDS[:3], ways=("dht",))
+    bench.run(1)
+    (provide,) = bench.provides()
+    assert provide.on_reply is not None
+    provide.on_reply(dht.ProvideProgress((CIDS[0],)))
+    bench.run(PROVIDE_TIMEOUT_S - 0.5, step=10)
+    provide.answer(dht.Provided(tuple(CIDS[1:3]), 20, 500, "the time is over"))
+    assert [row.failures for row in bench.backlog().rows] == [0, 0, 0]
+    bench.run(1)
+    assert [set(said.message.cids) for said in bench.provides()] == [set(CIDS[1:3])]
 
 
 def test_pubsub_without_a_listener_is_tried_again(bench: Bench) -> None:
@@ -252,119 +270,6 @@ def test_withdrawn_is_withdrawn(bench: Bench) -> None:
     assert reply.error == "NotFound"
     bench.announce([CIDS[0]])
     assert bench.announced() == {CIDS[0]}
-
-
-# --- policy -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("policy", "dht_has", "pubsub_has"),
-    [
-        ("none", [], []),
-        ("roots", [0, 1], [0, 1]),
-        ("pinned", [1, 2], [1, 2]),
-        ("all", [0, 1, 2, 3, 4], [0, 1, 2]),
-    ],
-)
-def test_what_each_policy_announces(tmp_path: Path, policy: str, dht_has: list[int], pubsub_has: list[int]) -> None:
-    """0 was added, 1 is pinned recursively, 2 directly; 1 and 3 are on disk, 2, 3 and 4 in the cold tier."""
-    bench = Bench(tmp_path, policy)
-    bench.pins = {CIDS[1]: True, CIDS[2]: False}
-    bench.blocks = {"disk": [CIDS[1], CIDS[3]], "cold": [CIDS[2], CIDS[3], CIDS[4]]}
-    bench.here = set(CIDS[:5])
-    bench.say(announcing.RootAdded(CIDS[0]))
-    bench.run(120)
-    assert bench.announced("dht") == {CIDS[number] for number in dht_has}
-    assert bench.announced("pubsub") == {CIDS[number] for number in pubsub_has}
-    assert bench.backlog().policy == policy
-
-
-def test_a_policy_may_change_while_it_runs(bench: Bench) -> None:
-    bench.pins = {CIDS[1]: True, CIDS[2]: False}
-    bench.blocks = {"disk": CIDS[1:4], "cold": []}
-    bench.here = set(CIDS[:5])
-    bench.announce([CIDS[4]])
-    for policy, wanted in (
-        ("all", {1, 2, 3, 4}),
-        ("pinned", {1, 2, 4}),
-        ("roots", {1, 4}),
-        ("none", {4}),
-        ("all", {1, 2, 3, 4}),
-    ):
-        bench.change(announce=policy)
-        bench.run(5)
-        assert bench.announced() == {CIDS[number] for number in wanted}, policy
-
-
-def test_a_role_that_announces_nothing_rests_and_forgets_nothing(bench: Bench) -> None:
-    bench.change(announce="all")
-    bench.blocks = {"disk": CIDS[:3], "cold": []}
-    bench.here = set(CIDS)
-    bench.run(5)
-    bench.change(announce_content=False, announce="none")
-    bench.provides()
-    bench.gossip()
-    bench.say(announcing.RootAdded(CIDS[9]))
-    bench.say(announcing.PinsChanged((CIDS[8],)))
-    bench.run(AGAIN_S + 60)
-    assert (bench.provides(), bench.gossip()) == ([], [])
-    assert bench.backlog().policy == "none"
-    bench.change(announce_content=True, announce="all")
-    bench.run(120)
-    assert bench.announced() == set(CIDS[:3])
-
-
-def test_a_way_that_is_off_is_not_used(bench: Bench) -> None:
-    bench.change(find_by_pubsub=False)
-    bench.announce(CIDS[:1])
-    bench.run(60)
-    assert bench.gossip() == []
-    assert len(bench.provides()) == 1
-    bench.change(find_by_pubsub=True)
-    bench.run(1)
-    assert len(bench.gossip()) == 1
-
-
-def test_pins_are_followed_at_once(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "roots")
-    bench.here = set(CIDS)
-    bench.run(5)
-    bench.pins = {CIDS[0]: True, CIDS[1]: False}
-    bench.say(announcing.PinsChanged((CIDS[0], CIDS[1])))
-    assert bench.announced() == {CIDS[0]}
-    bench.run(1)
-    assert [said.message.cids for said in bench.provides()] == [(CIDS[0],)]
-    bench.pins = {}
-    bench.say(announcing.PinsChanged((CIDS[0],)))
-    assert bench.announced() == set()
-
-
-def test_a_keeper_that_is_away_is_asked_again(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "pinned")
-    bench.here = set(CIDS)
-    bench.pins = dict.fromkeys(CIDS, True)
-    bench.run(1)
-    assert bench.announced() == set(CIDS)
-    bench.down = {"keeper"}
-    bench.pins = {CIDS[0]: True}
-    bench.run(AGAIN_S + 1)
-    assert bench.announced() == set(CIDS), "nothing is dropped for a listing that was not read"
-    bench.say(announcing.PinsChanged((CIDS[1],)))
-    assert bench.announced() == set(CIDS)
-    bench.down = set()
-    bench.run(2 * RETRY_S)
-    assert bench.announced() == {CIDS[0]}
-
-
-def test_a_tier_that_dies_in_the_middle_drops_nothing(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "all")
-    bench.here = set(CIDS)
-    bench.blocks = {"disk": CIDS[:6], "cold": CIDS[6:]}
-    bench.run(1)
-    assert bench.announced() == set(CIDS)
-    bench.down = {"cold"}
-    bench.run(AGAIN_S + 1)
-    assert bench.announced() == set(CIDS)
 
 
 def test_a_clock_that_was_set_back_does_not_put_it_off_for_years(bench: Bench) -> None:

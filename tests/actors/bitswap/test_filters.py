@@ -284,3 +284,14 @@ def test_nothing_is_kept_of_wants_that_ended(count: int) -> None:
     hand.seeker.stop(CIDS[:count], 1, hand.now)
     hand.wait(1.0)
     assert not session.spared
+
+
+def test_who_begins_to_add_while_a_want_waits_is_asked() -> None:
+    hand = Hand(a=[], b=[])
+    hand.seek(CIDS[0])
+    assert hand.sent() == {}
+    hand.tell(told("b", CIDS[900:905]))
+    assert kinds(hand.sent()) == {"b": [True]}
+    hand.lacks("b", CIDS[0])
+    hand.tell(told("b", CIDS[900:910]))
+    assert hand.sent() == {}, "once"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shoal.actors.discovery.bootstrap.entering import AT_ONCE, FIRST_WAIT_S, LONGEST_WAIT_S, LOST_WAIT_S, Entering
+from shoal.messages.limits import OLD_PEERS_MAX
 
 ADDR = "/dnsaddr/boot.test"
 WANTED = 8
@@ -77,6 +78,27 @@ def test_a_new_transport_begins_anew() -> None:
     assert len(core.due(0.1, 0, WANTED, set())) == 2
 
 
+def test_who_was_met_before_is_tried_first_and_once() -> None:
+    core = entering(*"ab")
+    core.met_before((("old", (ADDR,)), ("a", (ADDR,))), 0.0)
+    assert core.old_peers == 1, "a is known anyhow"
+    ((first, _),) = core.due(0.0, WANTED - 1, WANTED, set())
+    assert first == "old"
+    core.dialled("old", False, 0.0)
+    core.met_before((("older", (ADDR,)),), 0.0)
+    ((second, _),) = core.due(0.0, WANTED - 1, WANTED, set())
+    assert second == "older"
+    core.dialled("older", True, 0.0)
+    assert sorted(core.peers) == ["a", "b"]
+
+
+def test_so_many_old_peers_wait() -> None:
+    core = entering()
+    for start in range(0, 1000, 100):
+        core.met_before(tuple((f"p{number}", (ADDR,)) for number in range(start, start + 100)), 0.0)
+    assert core.old_peers == OLD_PEERS_MAX.value
+
+
 class EnteringMachine(RuleBasedStateMachine):
     """A clock that may go back, dials that end in any way, connections that come and go."""
 
@@ -96,7 +118,11 @@ class EnteringMachine(RuleBasedStateMachine):
         assert not chosen or len(self.dialling) <= min(AT_ONCE, wanted - len(self.here) - others)
         assert before + len(chosen) == len(self.dialling)
 
-    @rule(peer=st.sampled_from("abcde"), reached=st.booleans())
+    @rule(peer=st.sampled_from("abcdxy"))
+    def meet(self, peer: str) -> None:
+        self.core.met_before(((peer, (ADDR,)),), self.now)
+
+    @rule(peer=st.sampled_from("abcdexy"), reached=st.booleans())
     def end(self, peer: str, reached: bool) -> None:
         if peer in self.dialling:
             self.dialling.discard(peer)
@@ -104,7 +130,7 @@ class EnteringMachine(RuleBasedStateMachine):
             if reached:
                 self.here.add(peer)
 
-    @rule(peer=st.sampled_from("abcde"))
+    @rule(peer=st.sampled_from("abcdexy"))
     def lose(self, peer: str) -> None:
         self.here.discard(peer)
 

@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from shoal.actors.discovery.bootstrap.actor import LOOK_EVERY_S, NAMES_TIMEOUT_S, BootstrapActor
+from shoal.actors.discovery.bootstrap.actor import BOOK_EVERY_S, LOOK_EVERY_S, NAMES_TIMEOUT_S, SETTLE_S, BootstrapActor
 from shoal.actors.discovery.bootstrap.entering import FIRST_WAIT_S, LONGEST_WAIT_S
 from shoal.actors.discovery.bootstrap.names import Answer, Question
 from shoal.messages import discovery, lifecycle, routing, transport
@@ -51,6 +51,7 @@ class Bench:
             self.zone if resolver else None,
         )
         self.actor.on_start()
+        self.ctx.advance(SETTLE_S)
 
     def dials(self) -> list[Said[transport.Dial]]:
         return self.ctx.take_said(transport.Dial)
@@ -74,6 +75,16 @@ def test_bootstrappers_are_dialled_until_there_are_enough_and_none_is_protected(
     bench.ctx.tell(bench.actor, transport.PeerDisconnected("one more", "lost"))
     bench.ctx.advance(10 * LOOK_EVERY_S)
     assert [said.message.peer for said in bench.dials()] == ["a"]
+
+
+def test_a_restarted_actor_that_is_told_of_enough_peers_dials_nobody() -> None:
+    ctx = FakeContext("bootstrap")
+    actor = BootstrapActor(ctx, (), (("a", (IP,)),))
+    actor.on_start()
+    for number in range(WORKER.connections_wanted):
+        ctx.tell(actor, transport.PeerConnected(f"p{number}", IP, True))
+    ctx.advance(10 * LONGEST_WAIT_S)
+    assert not ctx.take(transport.Dial)
 
 
 def test_one_that_was_reached_is_told_to_routing() -> None:
@@ -152,6 +163,35 @@ def test_without_a_resolver_names_are_left_to_the_transport() -> None:
     bench = Bench(OTHER, addr="/dns4/host.test/tcp/1", resolver=False)
     assert [said.message.addrs for said in bench.dials()] == [("/dns4/host.test/tcp/1",)]
     bench.actor.on_stop()
+
+
+def test_peers_that_were_met_before_are_tried_while_there_are_too_few() -> None:
+    ctx = FakeContext("bootstrap")
+    actor = BootstrapActor(ctx, by_book=True)
+    actor.on_start()
+    ctx.tell(actor, transport.PeerConnected("here", IP, False))
+    ctx.advance(SETTLE_S)
+    (asked,) = ctx.take_said(routing.ListBook)
+    addr = routing.BookAddr(IP, (routing.CONNECTED,), 100.0)
+    rows = tuple(
+        routing.BookRow(peer, (addr,) if peer != "nowhere" else (), sources, 1.0, 0.0, 0, 0, "", 9.0)
+        for peer, sources in {
+            "met": (routing.DHT, routing.CONNECTED),
+            "hearsay": (routing.DHT,),
+            "here": (routing.CONNECTED,),
+            "nowhere": (routing.CONNECTED,),
+        }.items()
+    )
+    asked.answer(routing.BookListed(rows, len(rows), 0))
+    ctx.advance(LOOK_EVERY_S)
+    assert ctx.take(transport.Dial) == [transport.Dial("met", (IP,))]
+    ctx.advance(BOOK_EVERY_S)
+    (again,) = ctx.take_said(routing.ListBook)
+    again.answer(Failed("ListBook", "Unavailable", "restarting"))
+    for number in range(WORKER.connections_wanted):
+        ctx.tell(actor, transport.PeerConnected(f"p{number}", IP, True))
+    ctx.advance(10 * BOOK_EVERY_S)
+    assert not ctx.take(routing.ListBook), "there are enough"
 
 
 def test_a_new_transport_is_entered_through_again_at_once() -> None:

@@ -4,6 +4,8 @@ Lookups here find the true nearest, or, as real ones do now and then, pass some 
 messages: that is the actors' (tests of the dht actor).
 """
 
+import heapq
+import math
 import random
 from bisect import bisect_left
 from collections import deque
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from shoal.actors.discovery.dht.delivery import Sent
 from shoal.actors.discovery.dht.keys import BITS, kad_id, peer_kad_id, peer_text
+from shoal.actors.discovery.dht.rates import Rates
 from shoal.actors.discovery.dht.regions import Regions
 from shoal.actors.discovery.dht.sweep import Looked, Sweep
 from shoal.actors.discovery.dht.table import K
@@ -41,6 +44,7 @@ class Network:
         self.dead: set[str] = set()
         self.given: dict[bytes, list[str]] = {}
         self._calls: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = sorted((peer_kad_id(peer.peer), peer) for peer in peers)
         self._ids = [at for at, _ in self._order]
 
@@ -77,16 +81,27 @@ class Network:
     def soon(self, call: Callable[[], None]) -> None:
         self._calls.append(call)
 
-    def run(self) -> None:
-        """Until nothing more happens."""
-        while self._calls:
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        if seconds:
+            heapq.heappush(self._timers, (self.clock + seconds, len(self._timers), call))
+        else:
+            self.soon(call)
+
+    def run(self, calls: float = math.inf) -> None:
+        """Until nothing more happens, or so many calls were made; waiting takes no time."""
+        while (self._calls or self._timers) and calls > 0:
+            calls -= 1
+            if not self._calls:
+                at, _, call = heapq.heappop(self._timers)
+                self.clock = max(self.clock, at)
+                self._calls.append(call)
             self._calls.popleft()()
 
 
 class Telling:
     """A sweep over ``network``, and what it has told."""
 
-    def __init__(self, network: Network, regions: Regions | None = None) -> None:
+    def __init__(self, network: Network, regions: Regions | None = None, rates: Rates | None = None) -> None:
         self.records: dict[bytes, int] = {}
         self.placed: dict[bytes, tuple[str, ...]] = {}
         self.overs = 0
@@ -96,8 +111,9 @@ class Telling:
             self._told,
             self._over,
             regions=regions if regions is not None else Regions(),
+            rates=rates if rates is not None else Rates(1e9, 1.0, 1_000),
             placed=lambda key, near: self.placed.update({key: tuple(peer.peer for peer in near)}),
-            soon=network.soon,
+            after=network.after,
             now=lambda: network.clock,
         )
 

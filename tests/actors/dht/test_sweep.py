@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shoal.actors.discovery.dht.delivery import FAILURES_MAX, SENDS_MAX, SENDS_PER_PEER, Delivery
 from shoal.actors.discovery.dht.keys import BITS, kad_id
+from shoal.actors.discovery.dht.rates import Rates
 from shoal.actors.discovery.dht.regions import FRESH_S, FRESH_SMALL_S, Regions
 from shoal.actors.discovery.dht.sweep import BARREN_MAX, LOOKUPS_AT_ONCE
 from shoal.actors.discovery.dht.table import K
@@ -147,8 +148,7 @@ def test_a_sweep_cut_short_is_gone_on_with_by_the_keys_that_are_left() -> None:
     keys = keys_of(2_000, random.Random(2))
     first = Telling(network)
     first.sweep.begin(keys)
-    for _ in range(5_000):
-        network._calls.popleft()()
+    network.run(5_000)
     first.sweep.stop()
     told = dict(first.records)
     network.run()
@@ -208,7 +208,11 @@ def test_each_key_is_told_once_whatever_the_order_in_which_sends_end(
         assert key not in told
         told[key] = records
 
-    delivery = Delivery(send, telling, lost.append)
+    waits: list[Callable[[], None]] = []
+    rates = Rates(1e9, 1.0, 1_000)
+    delivery = Delivery(
+        send, telling, lost.append, rates=rates, after=lambda _, call: waits.append(call), now=lambda: 0.0
+    )
     for key, whose in batch:
         delivery.give(b"%d" % key, [peers[number] for number in whose])
     while sends:
@@ -218,6 +222,7 @@ def test_each_key_is_told_once_whatever_the_order_in_which_sends_end(
         sends.pop(order.randrange(len(sends)))[1]()
     assert told == {b"%d" % key: len(whose - dead) for key, whose in batch}
     assert delivery.keys == 0
+    assert waits == []
     assert set(lost) <= {f"peer {number}" for number in dead}
 
 
@@ -227,3 +232,30 @@ def test_sends_are_bounded_in_all_and_to_one(peers: int) -> None:
     telling = swept(network, keys_of(500, random.Random(1)))
     assert network.open_most <= min(SENDS_MAX, peers * SENDS_PER_PEER)
     assert set(telling.records.values()) == {min(peers, K)}
+
+
+def test_no_peer_is_given_records_faster_than_its_rate() -> None:
+    """In a network of few each takes every record: what is beyond the burst takes its time, and is told in the end."""
+    network, rates = network_of(3), Rates(burst=100, per_s=20, peers_max=100)
+    telling = Telling(network, rates=rates)
+    keys = keys_of(500, random.Random(1))
+    telling.sweep.begin(keys)
+    network.run()
+    assert telling.records == dict.fromkeys(keys, 3)
+    assert 400 / 20 - 1 <= network.clock <= 400 / 20 + 2
+
+
+def test_rates_give_a_burst_then_so_many_a_second_to_each() -> None:
+    rates = Rates(burst=3, per_s=2, peers_max=10)
+    assert rates.wait("a", 0.0) == 0.0
+    assert [rates.take("a", 0.0) for _ in range(4)] == [True, True, True, False]
+    assert rates.take("b", 0.0)
+    assert rates.wait("a", 0.0) == 0.5
+    assert rates.wait("a", 0.5) == 0.0
+    assert [rates.take("a", 0.5) for _ in range(2)] == [True, False]
+    assert not rates.take("a", 0.0)  # the clock goes back: nothing is given
+    assert not rates.take("a", 0.1)
+    assert [rates.take("a", 1e9) for _ in range(4)] == [True, True, True, False]
+    for number in range(100):
+        rates.take(f"peer {number}", 1e9)
+    assert len(rates) == 10

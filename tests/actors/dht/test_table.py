@@ -158,7 +158,7 @@ class TableMachine(RuleBasedStateMachine):
     @invariant()
     def bounds(self) -> None:
         counts: dict[str, int] = {}
-        for bucket in self.table.buckets:
+        for bucket in self.table.buckets.values():
             assert len(bucket.rows) <= K
             assert len(bucket.waiting) <= DHT_REPLACEMENTS_MAX.value
             assert not bucket.rows.keys() & bucket.waiting.keys()

@@ -7,7 +7,6 @@ import math
 import msgspec
 
 from shoal.actors.discovery.mdns.actor import (
-    ASK_LONGEST_S,
     LOOK_EVERY_S,
     TAKEN_AT_ONCE,
     WHO_AM_I_AGAIN_S,
@@ -15,6 +14,7 @@ from shoal.actors.discovery.mdns.actor import (
     MdnsActor,
 )
 from shoal.actors.discovery.mdns.announcement import packed, strings_of
+from shoal.actors.discovery.mdns.asking import LONGEST_S, OWN_EVERY_S
 from shoal.actors.discovery.mdns.lan import Heard
 from shoal.messages import lifecycle, routing, transport
 from shoal.messages.limits import MDNS_HEARD_MAX, MDNS_TTL_MAX_S
@@ -138,10 +138,18 @@ def test_it_asks_often_at_first_and_then_now_and_again() -> None:
     bench = Bench(HERE)
     bench.ctx.advance(60.0)
     first = bench.segment.asked
-    bench.ctx.advance(24 * 3600.0)
-    later = bench.segment.asked - first
+    bench.ctx.advance(12 * LONGEST_S)
     assert 5 <= first <= 8
-    assert 24 * 3600 / ASK_LONGEST_S - 10 <= later <= 24 * 3600 / ASK_LONGEST_S + 10
+    assert 8 <= bench.segment.asked - first <= 15
+
+
+def test_it_asks_less_where_others_ask_and_never_leaves_it_to_them_alone() -> None:
+    bench = Bench(HERE)
+    bench.ctx.advance(4 * LONGEST_S)
+    before = bench.segment.asked
+    for _ in range(100):
+        bench.hear(Heard("n", record(THERE), 4500), looks=int(LONGEST_S / 2 / LOOK_EVERY_S))
+    assert 1 <= bench.segment.asked - before <= 100 * LONGEST_S / 2 / OWN_EVERY_S + 1
 
 
 def test_while_the_policy_says_no_it_neither_speaks_nor_listens() -> None:

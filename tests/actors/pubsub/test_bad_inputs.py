@@ -15,6 +15,8 @@ from shoal.actors.discovery.pubsub.wire import Rpc, Signed
 from shoal.messages.errors import RemoteError
 from shoal.messages.limits import (
     PUBSUB_BACKOFF_S_MAX,
+    PUBSUB_CHECKS_BURST,
+    PUBSUB_CHECKS_RATE,
     PUBSUB_IDS_PER_RPC,
     PUBSUB_IWANT_IDS,
     PUBSUB_RPC_MAX,
@@ -267,10 +269,11 @@ def test_71_a_message_of_a_topic_that_is_not_ours_costs_nothing(router: Router) 
 
 def test_71_a_flood_of_good_messages_is_cut_to_a_rate(router: Router) -> None:
     signer = Signer(keys(3))
-    frames = [wire.message(signer.make(TOPIC, b"%d" % number, WALL_S).raw) for number in range(600)]
-    assert sum(say(router, frame) for frame in frames) == 256
-    assert router.totals.throttled == 344
-    assert sum(say(router, frame, now=NOW + 1.0) for frame in frames[256:]) == 256
+    burst, rate = PUBSUB_CHECKS_BURST.value, PUBSUB_CHECKS_RATE.value
+    frames = [wire.message(signer.make(TOPIC, b"%d" % number, WALL_S).raw) for number in range(3 * burst)]
+    assert sum(say(router, frame) for frame in frames) == burst
+    assert router.totals.throttled == 2 * burst
+    assert sum(say(router, frame, now=NOW + 0.5) for frame in frames[burst:]) == rate // 2
 
 
 # --- 72 ----------------------------------------------------------------------------------------------

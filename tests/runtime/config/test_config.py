@@ -11,6 +11,7 @@ from shoal.messages.errors import BadConfig
 from shoal.messages.limits import GIB, MIB
 from shoal.messages.policy import POLICIES, WORKER
 from shoal.runtime.config import Config, load, split_address
+from shoal.runtime.finding import PUBLIC_BOOTSTRAPPERS, bootstrappers
 from shoal.runtime.settings import SETTINGS, variable
 
 PEER = "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWEZXjE41uU4EL2gpkAQeDXYok6wghN7wwNVPF5bwkaNfS"
@@ -73,6 +74,20 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
     assert config.timeouts.request_s == 1.5
 
 
+def test_whom_to_enter_the_network_by_is_a_list_the_default_or_none(tmp_path: Path) -> None:
+    entrance = PEER.replace("/ip4/192.0.2.1/tcp/4001", "/dnsaddr/boot.test")
+    assert read(tmp_path).bootstrap == ("default",)
+    assert read(tmp_path, 'bootstrap = "none"').bootstrap == ()
+    assert read(tmp_path, env={"SHOAL_BOOTSTRAP": f"default,{entrance}"}).bootstrap == ("default", entrance)
+    assert bootstrappers(("default", entrance, entrance)) == (*PUBLIC_BOOTSTRAPPERS, entrance)
+
+
+def test_the_dns_is_the_systems_or_the_server_that_is_named(tmp_path: Path) -> None:
+    assert read(tmp_path).dns_address is None
+    assert read(tmp_path, 'dns_server = "127.0.0.1:5353"').dns_address == ("127.0.0.1", 5353)
+    assert read(tmp_path, env={"SHOAL_DNS_SERVER": "[::1]:53"}).dns_address == ("::1", 53)
+
+
 def test_overrides_of_the_policy_outlive_a_change_of_role(tmp_path: Path) -> None:
     config = read(tmp_path, env={"SHOAL_POLICY_MEMORY_BYTES": "1 GiB"})
     for role in POLICIES:
@@ -113,6 +128,10 @@ def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> Non
         (f'listen = ["{PEER}"]', ["cannot be listened on"]),
         ('peers = ["/ip4/192.0.2.1/tcp/4001"]', ["/p2p/ID"]),
         ("peers = [1]", ["list of texts"]),
+        ('bootstrap = ["/ip4/192.0.2.1/tcp/4001"]', ["bootstrap", "/p2p/ID"]),
+        ('bootstrap = ["none", "default"]', ["bootstrap", "goes with no other"]),
+        ('dns_server = "127.0.0.1"', ["dns_server", "HOST:PORT"]),
+        ('dns_server = "localhost:53"', ["dns_server", "IP:PORT"]),
         ('api_origins = ["example.org"]', ["origin"]),
         ('api_hosts = ["a:1"]', ["host name"]),
         ('delegated = ["router.example"]', ["delegated", "URL"]),

@@ -162,6 +162,22 @@ def test_an_interface_that_comes_late_is_spoken_on(lan: LanFactory, monkeypatch:
         other.stop()
 
 
+def test_where_the_port_is_taken_it_is_tried_again(
+    wire: Lan, ear: Callable[..., Ear], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shoal.runtime.network.mdns.LOOK_EVERY_S", 0.1)
+    with wire[0].inside():
+        greedy = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        greedy.bind(("", 5353))
+    other = ear(wire[1])
+    with greedy:
+        late = ear(wire[0])
+        late.network.announce(A, STRINGS)
+        wait_until(lambda: "in use" in caplog.text, SOON_S)
+        assert caplog.text.count("mDNS is not possible now") == 1, "said once"
+    other.hears(lambda heard: heard.name == A)
+
+
 def udp_sockets(host: Host) -> str:
     """The kernel's table of UDP sockets there: a line each."""
     with host.inside():

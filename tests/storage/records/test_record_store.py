@@ -15,7 +15,6 @@ from shoal.storage.records.providers import (
     SWEEP_ROWS,
     ProviderBounds,
 )
-from shoal.storage.records.rates import Rates
 from shoal.storage.records.store import SWEEP_EVERY_S, RecordStore
 from shoal.storage.records.values import StoredValue, ValueBounds
 
@@ -97,16 +96,8 @@ def test_all_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_100_000_keys_from_one_peer(tmp_path: Path) -> None:
-    """Bad input 67: a flood keeps what one peer may have, pushes nobody out, and is slowed down."""
-    slowed = RecordStore(tmp_path / "slowed.sqlite")
-    slowed.open()
-    taken = sum(slowed.add_provider(key(number), "flood", ADDRS, NOW) for number in range(100_000))
-    assert taken == slowed.counts()[0] == limits.PROVIDER_BURST.value
-    assert slowed.add_provider(key(1), "other", ADDRS, NOW)
-    assert slowed.add_provider(key(2), "flood", ADDRS, NOW + 1.0)
-    slowed.close()
-
-    bounds = ProviderBounds(records=2_000, per_peer=500, burst=1e9)
+    """Bad input 67: a flood keeps what one peer may have, and pushes nobody out."""
+    bounds = ProviderBounds(records=2_000, per_peer=500)
     store = RecordStore(tmp_path / "records.sqlite", bounds)
     store.open()
     for number in range(300):
@@ -121,7 +112,7 @@ def test_100_000_keys_from_one_peer(tmp_path: Path) -> None:
 
 
 def test_many_who_flood_take_from_each_other_not_from_those_with_little(tmp_path: Path) -> None:
-    store = RecordStore(tmp_path / "records.sqlite", ProviderBounds(records=1_000, per_peer=500, burst=1e9))
+    store = RecordStore(tmp_path / "records.sqlite", ProviderBounds(records=1_000, per_peer=500))
     store.open()
     for number in range(100):
         store.add_provider(key(number), f"honest {number % 50}", ADDRS, NOW)
@@ -185,7 +176,7 @@ def test_values_are_bounded_in_size_number_and_by_peer(tmp_path: Path) -> None:
 
 
 def test_the_sweep_comes_to_all_in_steps(tmp_path: Path) -> None:
-    store = RecordStore(tmp_path / "records.sqlite", ProviderBounds(burst=1e9))
+    store = RecordStore(tmp_path / "records.sqlite")
     store.open()
     for number in range(2 * SWEEP_ROWS):
         store.add_provider(key(number), "old", (), NOW - RECORD_LIFE_S)
@@ -248,16 +239,3 @@ def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
         conn.execute("CREATE TABLE theirs (x)")
     with pytest.raises(BadConfig, match="another program"):
         RecordStore(path).open()
-
-
-def test_rates_give_a_burst_then_so_many_a_second_to_each() -> None:
-    rates = Rates(burst=3, per_s=2, peers_max=10)
-    assert [rates.take("a", 0.0) for _ in range(4)] == [True, True, True, False]
-    assert rates.take("b", 0.0)
-    assert [rates.take("a", 0.5) for _ in range(2)] == [True, False]
-    assert not rates.take("a", 0.0)  # the clock goes back: nothing is given
-    assert not rates.take("a", 0.1)
-    assert [rates.take("a", 1e9) for _ in range(4)] == [True, True, True, False]
-    for number in range(100):
-        rates.take(f"peer {number}", 1e9)
-    assert len(rates) == 10

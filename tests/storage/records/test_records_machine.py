@@ -21,7 +21,7 @@ from shoal.storage.records.values import ValueBounds
 from shoal.tests.storage.disk.samples import FAST_FOLDER
 from shoal.tests.storage.records.records_model import Model
 
-PROVIDERS = ProviderBounds(records=12, per_peer=6, per_key=4, told_peers=3, burst=1000, per_s=1)
+PROVIDERS = ProviderBounds(records=12, per_peer=6, per_key=4, told_peers=3)
 VALUES = ValueBounds(values=5, bytes=60, per_peer=40, value_bytes=30)
 
 keys = st.sampled_from([bytes([number]) for number in range(8)])

@@ -1,4 +1,4 @@
-"""How often each peer may have something kept: a token bucket a peer, of a bounded number of peers.  Pure."""
+"""How fast each peer is given something: a token bucket a peer, of a bounded number of peers.  Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ class Rates:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+    def wait(self, peer: str, now: float) -> float:
+        """Seconds until ``peer`` may have one."""
+        tokens, since = self._buckets.get(peer, (self.burst, now))
+        return max(0.0, (1.0 - tokens) / self.per_s - max(0.0, now - since))
 
     def take(self, peer: str, now: float) -> bool:
         """Whether ``peer`` may have one more at ``now`` (seconds).  A clock that goes back gives nothing."""
