@@ -36,9 +36,15 @@ class WithdrawContent(Message, frozen=True):
 
 
 class RootAdded(Message, frozen=True):
-    """From the edge: the user added this root.  Announced when the policy says "roots", "pinned" or "all"."""
+    """From the edge: the user added this root.  Announced when the policy says "roots" or "all"."""
 
     cid: CID
+
+
+class PinsChanged(Message, frozen=True):
+    """From the edge: the pins of these roots were made or ended.  Looked up, and announced or no more, by policy."""
+
+    cids: tuple[CID, ...]
 
 
 class AskBacklog(Message, frozen=True):

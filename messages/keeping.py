@@ -21,7 +21,10 @@ class BlockUse(Reply, frozen=True):
 
 
 class BlocksUsed(Message, frozen=True):
-    """What was put and read lately.  -> ``Done`` once the keeper knows; until then placement deletes none of them."""
+    """What was put and read lately.  -> ``Done`` once the keeper knows; until then placement deletes none of them.
+
+    Empty: some uses were lost, so that what is being collected may be in use: a collection under way is given up.
+    """
 
     uses: tuple[BlockUse, ...]
 
@@ -217,7 +220,10 @@ class PinsListed(Reply, frozen=True):
 
 
 class CollectGarbage(Message, frozen=True):
-    """Delete all that no pin and no hold keeps; ``dry_run``: only say what.  -> ``GcRemoved`` ..., then ``GcEnd``."""
+    """Delete all that no pin and no hold keeps.  -> ``GcRemoved`` ..., then ``GcEnd``.
+
+    ``dry_run``: delete nothing; ``GcEnd`` alone, with the totals of what would go.
+    """
 
     dry_run: bool = False
 

@@ -5,12 +5,18 @@ are named by rows of the supervisor's ROUTES; the numbers are read by the actors
 force, so that a role can be changed on a running node.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import BLOCK_BYTES_MAX, GIB, MIB
+
+# What a node announces by itself (Kubo's Provide.Strategy): nothing; roots that were added or are pinned recursively;
+# roots of all pins, and only these; every block of the store.  Kubo's default is "all", so that a download that was
+# cut short finds the rest of a DAG by any block of it.  Here who resumes asks for the root again and finds its
+# providers, who have the rest; so "roots", which costs one record where "all" costs one for every 256 KiB.
+Announce = Literal["none", "roots", "pinned", "all"]
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,7 +28,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve_blocks: bool = True  # answer the wants of peers with blocks
     serve_users: bool = True  # hand streams to users' own protocol handlers
     serve_dht: bool = True  # answer queries and keep records for others, once others can reach this node
-    announce_content: bool = True  # tell others what this node has
+    announce_content: bool = True  # tell others what this node has, by itself or when the user says so
+    announce: Announce = "roots"  # what it tells by itself, as long as it tells at all
     advertise_filters: bool = True  # tell peers of the swarm in Bloom filters what this node holds
     # what the node does for its user
     fetch_blocks: bool = True  # ask peers for blocks
@@ -34,6 +41,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     find_by_delegated: bool = True
     walk_randomly: bool = True  # refresh the DHT's buckets
     # connections: prune from high down to low, never the protected, never the young
+    connections_wanted: int = 8  # while there are fewer, those by whom one enters the network are dialled
     connections_low: int = 96
     connections_high: int = 192
     connections_max: int = 256
@@ -75,7 +83,9 @@ LEECHER: Final = Policy(
     serve_blocks=False,
     serve_dht=False,
     announce_content=False,
+    announce="none",
     advertise_filters=False,
+    connections_wanted=4,
     connections_low=8,
     connections_high=24,
     connections_max=32,

@@ -65,7 +65,10 @@ class PeerIdentified(Message, frozen=True):
 
 
 class ServeProtocol(Message, frozen=True):
-    """Accept framed streams of these protocols and send their frames to me.  -> ``Done``."""
+    """Accept framed streams of these protocols, and no others, and send their frames to me.  -> ``Done``.
+
+    Said again, it resets the sender's streams and tells it anew who is connected; with no protocols, only that.
+    """
 
     protocols: tuple[str, ...]
     frame_max: int

@@ -93,23 +93,23 @@ class BlockSink:
         raise_if_no(reply)
 
 
-def no_pins(_: Sequence[CID]) -> None:
-    """What is added is not pinned."""
+def nothing_more(_: Sequence[CID]) -> None:
+    """What is added is neither pinned nor announced."""
 
 
 def durable(
-    results: Iterable[Added], sink: BlockSink, *, progress: bool, pin: Callable[[Sequence[CID]], None] = no_pins
+    results: Iterable[Added], sink: BlockSink, *, progress: bool, then: Callable[[Sequence[CID]], None] = nothing_more
 ) -> Iterator[Added]:
     """``results``, each once all blocks put before it are durable, several at a time; progress is passed on at once.
 
-    A flush a result would make a directory of small files as slow as as many commits, one after the other.  ``pin`` is
+    A flush a result would make a directory of small files as slow as as many commits, one after the other.  ``then`` is
     given the roots among them, and returns once they are pinned: before anybody believes that they will stay.
     """
 
     def settled(held: list[Added]) -> list[Added]:
         sink.flush()
         if roots := [added.cid for added in held if added.root and added.cid is not None]:
-            pin(roots)
+            then(roots)
         return held
 
     held: list[Added] = []

@@ -8,11 +8,12 @@ with a RemoteError.  Nothing here knows threads or the network; in the simulatio
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
-from shoal.messages import blocks, exchange, keeping, lifecycle, transport, wants
+from shoal.messages import announcing, blocks, exchange, keeping, lifecycle, routing, transport, wants
 from shoal.messages.base import Message
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_PB
@@ -21,14 +22,18 @@ from shoal.messages.errors import DeadlineExceeded, LocalError, Unavailable
 from shoal.messages.policy import Policy, policy_of
 from shoal.messages.replies import Done
 from shoal.runtime import carfiles, naming
-from shoal.runtime.adding import BlockSink, add_items, durable, no_pins
+from shoal.runtime.adding import BlockSink, add_items, durable, nothing_more
+from shoal.runtime.announcing import Announcing
 from shoal.runtime.asking import ASK_TIMEOUT_S, ask_patiently
+from shoal.runtime.discovering import PROVIDERS, Discovering
 from shoal.runtime.fetch import READ_AHEAD_BYTES, BlockList, Fetch, Reader
 from shoal.runtime.holding import Holding
 from shoal.runtime.http.backend import Added, AddItem, AddOptions, BlockFacts, EntryKind, ImportResult, LsEntry
 from shoal.runtime.keeping import PRIORITY_PINNED, Keeping
 from shoal.runtime.machine import Machine
+from shoal.runtime.offering import Offering
 from shoal.runtime.paths import resolve, root_of
+from shoal.runtime.pubsub import Pubsub
 from shoal.runtime.supervisor.routes import render
 from shoal.storage.catalog.rows import check_name
 from shoal.storage.files.tar import tar_stream
@@ -46,6 +51,10 @@ USAGE_TIMEOUT_S: Final = 2.0  # seconds for what is known of a block's use, whic
 SCRAPE_AGE_S: Final = 10.0  # seconds for which the metrics' figures of the tiers are kept
 
 
+ResolveNames = Callable[[str, tuple[str, ...], float], tuple[str, ...]]
+"""A peer's addresses (without /p2p) with IPs in place of names, within so many seconds.  Raises NotFound."""
+
+
 class NodeApi:
     """A running node, for its users.  Thread-safe: each call has its own inbox."""
 
@@ -55,14 +64,20 @@ class NodeApi:
         *,
         default_profile: ImportProfile = UNIXFS_V0_2015,
         shutdown: Callable[[], None] = lambda: None,
+        resolve_names: ResolveNames | None = None,
     ) -> None:
-        """``shutdown`` is what ``/api/v0/shutdown`` calls."""
+        """``shutdown`` is what ``/api/v0/shutdown`` calls; ``resolve_names`` asks the DNS."""
         self.machine = machine
         self.shutdown = shutdown
+        self._resolve_names = resolve_names
         self.edge = machine.edge
         self.default_profile = default_profile
         self._holding = Holding(self.edge)
         self.keeping = Keeping(self.edge, self._holding)
+        self.discovery = Discovering(machine)
+        self.announcing = Announcing(machine)
+        self.pubsub = Pubsub(machine)
+        self.offers = Offering(machine)
 
     # --- the node ----------------------------------------------------------------------------------
 
@@ -138,16 +153,18 @@ class NodeApi:
         pinned = options.pin and not options.only_hash
         check_name(options.pin_name)
 
-        def pin(roots: Sequence[CID]) -> None:
-            for root in dict.fromkeys(roots):
+        def settled(roots: Sequence[CID]) -> None:
+            for root in dict.fromkeys(roots) if pinned else ():
                 self.keeping.pin(root, True, options.pin_name)
+            self.announcing.roots_added(roots)
 
         with nullcontext() if options.only_hash else self._holding.storing():
             priority = PRIORITY_PINNED if pinned else PRIORITY_NORMAL
             sink = BlockSink(self.edge, dry=options.only_hash, priority=priority)
+            then = nothing_more if options.only_hash else settled
             try:
                 results = add_items(entries, profile, sink, wrap=options.wrap)
-                yield from durable(results, sink, progress=options.progress, pin=pin if pinned else no_pins)
+                yield from durable(results, sink, progress=options.progress, then=then)
             finally:
                 sink.close()
 
@@ -228,8 +245,12 @@ class NodeApi:
     def swarm_connect(self, addr: str, timeout_s: float) -> str:
         """Connect to a multiaddr that ends in /p2p/ID.  The peer's id."""
         peer, bare = naming.peer_address(addr)
-        dial = transport.Dial(peer, (bare,) if bare else ())
-        return self._ask(transport.Dialed, dial, timeout_s).peer
+        addrs: tuple[str, ...] = (bare,) if bare else ()
+        if self._resolve_names is not None:
+            began = time.monotonic()
+            addrs = self._resolve_names(peer, addrs, timeout_s)
+            timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
+        return self._ask(transport.Dialed, transport.Dial(peer, addrs), timeout_s).peer
 
     def swarm_peers(self) -> tuple[transport.PeerInfo, ...]:
         """Every connection."""
@@ -252,6 +273,30 @@ class NodeApi:
     def bitswap_wantlist(self, peer: str = "") -> tuple[wants.WantEntry, ...]:
         """Our own wants and those of all peers; with ``peer``, those of that peer."""
         return self._ask(wants.WantsListed, wants.ListWants(peer), ASK_TIMEOUT_S).wants
+
+    # --- finding and being found ---------------------------------------------------------------------
+
+    def announce_content(self, cid: str, metadata: Mapping[str, Any] | None = None) -> announcing.Announced:
+        """Tell others that this node has ``cid``, now and again, until it is withdrawn; durable on return."""
+        return self.announcing.announce([cid], metadata)
+
+    def withdraw(self, cid: str) -> None:
+        """Announce it no more."""
+        self.announcing.withdraw([cid])
+
+    def announcements(self, limit: int = 100) -> announcing.Backlog:
+        """What is announced, the most urgent first."""
+        return self.announcing.backlog(limit)
+
+    def find_providers(self, cid: str, count: int = PROVIDERS, timeout_s: float = 60.0) -> Iterator[routing.Provider]:
+        """Who is said to have ``cid``, as they are found."""
+        for word in self.discovery.find_providers(cid, count, timeout_s):
+            if isinstance(word, routing.Provider):
+                yield word
+
+    def find_peer(self, peer: str, timeout_s: float = 60.0) -> routing.PeerFound:
+        """Where a peer can be dialled."""
+        return self.discovery.find_peer(peer, timeout_s)
 
     # --- within ------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from typing import Final
 
 from shoal.actors.base import Context
 from shoal.actors.bitswap.actor import BitswapActor
-from shoal.actors.discovery.bootstrap.actor import BootstrapActor
 from shoal.actors.keeper.actor import KeeperActor
 from shoal.actors.keeper.holds import Holds
 from shoal.actors.placement.actor import PlacementActor
@@ -23,7 +22,7 @@ from shoal.actors.tiers.durable import UNBOUNDED
 from shoal.actors.tiers.memory.actor import MemoryTierActor
 from shoal.actors.wantlist.actor import WantlistActor
 from shoal.messages.policy import Policy
-from shoal.runtime.finding import Finding, finding_specs
+from shoal.runtime.finding import Finding, KeptPeers, bootstrap_spec, finding_specs
 from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.catalog.catalog import Catalog
 from shoal.storage.cold.record import LEVEL_DEFAULT
@@ -31,8 +30,6 @@ from shoal.storage.cold.store import SEGMENT_BYTES, ColdStore
 from shoal.storage.disk.store import DiskStore
 
 CRASH_FOLDER: Final = "crashes"  # in the repo: flight recorder dumps
-
-KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +96,5 @@ def child_specs(
         transport,
         *finding_specs(finding),
         ChildSpec("bitswap", BitswapActor),
-        ChildSpec("bootstrap", lambda ctx: BootstrapActor(ctx, peers)),
+        bootstrap_spec(finding, peers),
     ]

@@ -48,21 +48,29 @@ class Config(msgspec.Struct, frozen=True):
     peers: tuple[str, ...] = ()  # to stay connected to; each ends in /p2p/ID
     sources: tuple[str, ...] = SOURCES  # ways to find peers and providers
     bootstrap: tuple[str, ...] = ("default",)  # who is dialled to get into the network; "default": IPFS's public ones
+    dns_server: str = ""  # IP:PORT that names in addresses are asked of; empty: the system's
     delegated: tuple[str, ...] = ()  # URLs of HTTP routing servers, /routing/v1
     gateways: tuple[str, ...] = ()  # URLs of trustless gateways that blocks may be fetched from
+    routing_server: bool = False  # answer /routing/v1 on the API's address: search for others
+    gateway_server: bool = False  # answer /ipfs/CID?format=raw there: give out blocks that are here
     wire: Wire = "shoal"  # whose Noise sessions and yamux: shoal's own, or py-libp2p's ("stock")
     cold_url: str = ""  # of an object store for the cold tier's segments, such as s3://bucket/prefix
     cold_segment_bytes: int = 64 * MIB  # of one segment of the cold tier
     cold_level: int = 3  # zstd's, 1 (fast) to 19 (small)
     log_level: str = "info"
     log_format: str = "text"
-    overrides: dict[str, bool | int | float] = {}  # fields of the policy, whatever the role
+    overrides: dict[str, bool | int | float | str] = {}  # fields of the policy, whatever the role
     timeouts: Timeouts = Timeouts()
 
     @property
     def policy(self) -> Policy:
         """The policy to start under."""
         return self.policy_for(self.role)
+
+    @property
+    def dns_address(self) -> tuple[str, int] | None:
+        """Where the DNS is asked; None: where the system says."""
+        return split_address(self.dns_server) if self.dns_server else None
 
     def policy_for(self, role: str) -> Policy:
         """A role's policy with the user's overrides.  Raises BadConfig when the two do not go together."""

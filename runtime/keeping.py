@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from shoal.messages import blocks, keeping
+from shoal.messages import announcing, blocks, keeping
 from shoal.messages.base import Message
 from shoal.messages.cid import CID
 from shoal.messages.errors import BadInput, NotFound
@@ -70,6 +70,7 @@ class Keeping:
     def pin(self, cid: CID, recursive: bool = True, name: str = "") -> None:
         """Pin what is here; durable on return.  For who knows that nothing of it is missing, and holds it."""
         ask_patiently(self._edge, Done, keeping.AddPin(cid, recursive, name))
+        self._tell_announce(cid)
 
     def pin_rm(self, paths: Sequence[str], recursive: bool, timeout_s: float) -> list[CID]:
         """End the pin of what each path leads to.  Raises NotFound at the first that has none."""
@@ -78,6 +79,7 @@ class Keeping:
         for path in paths:
             cid = resolve(self._edge, path, timeout_s)
             ask_patiently(self._edge, Done, keeping.RemovePin(cid, recursive))
+            self._tell_announce(cid)
             done.append(cid)
         return done
 
@@ -95,7 +97,12 @@ class Keeping:
                 self.pin(after, True, pin.name)
         if unpin and after != before:
             ask_patiently(self._edge, Done, keeping.RemovePin(before))
+            self._tell_announce(before)
         yield Pinned((before, after), progress.blocks, progress.bytes)
+
+    def _tell_announce(self, cid: CID) -> None:
+        """Its pin was made or ended: what is announced may follow.  A node that announces nothing drops this."""
+        self._edge.tell(announcing.PinsChanged((cid,)))
 
     def _fetch(self, cid: CID, recursive: bool, timeout_s: float, progress: _Progress) -> Iterator[Pinned]:
         """Read all that a pin of ``cid`` keeps, from here or from the network."""

@@ -221,6 +221,10 @@ class Machine:
         """The policy in force."""
         return self.router.policy
 
+    def has(self, name: str) -> bool:
+        """Whether this node runs an actor of this name."""
+        return any(spec.name == name for spec in self._specs)
+
     def stats(self, name: str) -> CellStats | None:
         """An actor's figures; None when it was never started."""
         return self._hosts.stats(name)

@@ -109,6 +109,39 @@ def _peer_id(text: str) -> str:
 ADDRESS_HELP: Final = "write it as /ip4/1.2.3.4/tcp/4001/p2p/12D3Koo..."
 
 
+def routing_key(text: str) -> bytes:
+    """What the DHT knows a peer or a content by: the multihash of a peer id or a CID.  Source: kad-dht spec."""
+    try:
+        return CID.parse(text).multihash
+    except BadInput:
+        pass
+    try:
+        return parse_peer_id(text.rpartition("/p2p/")[2]).to_bytes()
+    except Exception:  # libp2p raises many kinds for text that is no peer id
+        shown = repr(text if len(text) <= 120 else text[:117] + "...")
+        raise BadInput(f"{shown} is neither a peer id nor a CID", "give one such as 12D3Koo... or bafy...") from None
+
+
+def record_key(text: str) -> bytes:
+    """The DHT's key of ``/ipns/NAME`` or ``/pk/ID``: the name's peer id is bytes there.
+
+    Source: kad-dht and IPNS specs; Kubo, core/commands/routing.go, ``escapeDhtKey``.
+    """
+    shown = repr(text if len(text) <= 120 else text[:117] + "...")
+    empty, space, name = (*text.split("/"), "", "", "")[:3]
+    if empty or space not in RECORD_SPACES or text.count("/") != 2:
+        raise BadInput(f"{shown} is not a key of the DHT's values", RECORD_HELP)
+    try:
+        peer = _peer_id(name)
+        return b"/" + space.encode() + b"/" + parse_peer_id(peer).to_bytes()
+    except Exception as fault:  # libp2p raises many kinds for text that is no peer id
+        raise BadInput(f"{shown} names no key: {fault}", RECORD_HELP) from None
+
+
+RECORD_SPACES: Final = ("ipns", "pk")
+RECORD_HELP: Final = "write it as /ipns/k51... or /ipns/12D3Koo..."
+
+
 def cid_of(data: bytes, codec: str, mhtype: str, version: int) -> CID:
     """The CID of a block under multicodec names, as ``ipfs block put`` takes them."""
     if len(data) > BLOCK_BYTES_MAX.value:

@@ -17,11 +17,10 @@ from shoal.actors.transport.network import StreamHandler
 from shoal.messages import transport
 from shoal.messages.errors import Unavailable
 from shoal.messages.policy import Policy
-from shoal.runtime import naming
 from shoal.runtime.api import NodeApi
-from shoal.runtime.children import CRASH_FOLDER, KeptPeers, Shelves, child_specs
+from shoal.runtime.children import CRASH_FOLDER, Shelves, child_specs
 from shoal.runtime.config import Config
-from shoal.runtime.finding import Finding, bootstrappers
+from shoal.runtime.finding import Finding, KeptPeers, bootstrappers, by_peer
 from shoal.runtime.http.server import HttpServer
 from shoal.runtime.machine import Machine
 from shoal.runtime.network.config import AGENT, NetworkConfig
@@ -93,7 +92,7 @@ class Node:
         self._machine.start(config.timeouts.start_s)
         if self.tiers is not None:
             self.tiers.access.joined(self._machine)
-        self._api = NodeApi(self._machine, shutdown=self.request_stop)
+        self._api = NodeApi(self._machine, shutdown=self.request_stop, resolve_names=self._resolve_names)
         self._http = HttpServer(config, self._api)
         self.api_addr = self._http.start()
         self._repo.write_api(self.api_addr)
@@ -146,11 +145,7 @@ class Node:
     def _kept(self) -> KeptPeers:
         if self.config.offline:
             return ()
-        found: dict[str, tuple[str, ...]] = {}
-        for text in self.config.peers:
-            peer, addr = naming.peer_address(text)
-            found[peer] = (*found.get(peer, ()), *((addr,) if addr else ()))
-        return tuple(found.items())
+        return by_peer(self.config.peers)
 
     def _finding(self, identity: Identity, folder: Path) -> Finding | None:
         """The ways by which this node finds others; None when it is to find nobody."""
@@ -159,7 +154,10 @@ class Node:
             return None
         bootstrap = bootstrappers(config.bootstrap) if "bootstrap" in config.sources else ()
         keys = Libp2pKeys(identity.key)
-        return Finding(folder, keys, frozenset(config.sources), bootstrap, config.delegated, config.gateways)
+        return Finding(
+            folder, keys, frozenset(config.sources), bootstrap, config.delegated, config.gateways,
+            config.dns_address, config.listen,
+        )  # fmt: skip
 
     # --- while it runs -----------------------------------------------------------------------------
 
@@ -214,6 +212,11 @@ class Node:
                 self._tier_repo.close()
             self._ended.set()
             return in_order
+
+    def _resolve_names(self, peer: str, addrs: tuple[str, ...], timeout_s: float) -> tuple[str, ...]:
+        from shoal.runtime.network.dns import resolved  # its library is only for those who use it
+
+        return resolved(peer, addrs, timeout_s, self.config.dns_address)
 
     def _gave_up(self, reason: str) -> None:
         log.error("the supervisor gave up: %s", reason)

@@ -7,12 +7,13 @@ for every kind, since the environment and flags have nothing else.  Pure.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from multiaddr import Multiaddr
@@ -29,6 +30,7 @@ SOURCES: Final = ("bootstrap", "mdns", "dht", "pubsub", "delegated", "filters") 
 NO_SOURCES: Final = "none"
 LIST_MAX: Final = 256  # entries of a list: nobody types more
 BYTES_MAX: Final = 2**50  # a quota of one PiB
+URL_CHARS_MAX: Final = 1024
 COUNT_MAX: Final = 2**31 - 1
 _SIZE: Final = re.compile(r"([0-9]{1,16})\s*(B|KiB|MiB|GiB|TiB)?")
 _SIZES: Final = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
@@ -68,7 +70,7 @@ def variable(name: str) -> str:
 
 def flag_name(name: str) -> str:
     """The flag of a setting, as the user types it; ``listen`` and ``peers`` are repeated flags."""
-    return {"peers": "--peer"}.get(name, "--" + name.replace("_", "-"))
+    return {"peers": "--peer", "gateways": "--gateway"}.get(name, "--" + name.replace("_", "-"))
 
 
 def check_all(given: Iterable[tuple[str, Given]]) -> dict[str, Any]:
@@ -167,13 +169,25 @@ def _sources(value: Any) -> tuple[str, ...]:
     return () if NO_SOURCES in chosen else chosen
 
 
-def _bootstrapper(value: str) -> str:
-    return value if value == "default" else _peer_addr(value)
+def _bootstrap(value: Any) -> tuple[str, ...]:
+    chosen = _list_of(lambda one: one if one in ("default", NO_SOURCES) else _peer_addr(one))(value)
+    if NO_SOURCES in chosen and len(chosen) > 1:
+        raise ValueError(f"{NO_SOURCES} goes with no other")
+    return () if NO_SOURCES in chosen else chosen
+
+
+def _dns_server(value: Any) -> str:
+    address = _api(value)
+    try:
+        ipaddress.ip_address(_split(address)[0])
+    except ValueError:
+        raise ValueError("give IP:PORT, such as 127.0.0.1:53: a name would need a server to ask") from None
+    return address
 
 
 def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
-        raise ValueError(f"{value!r} is not a URL such as https://example.org")
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not value.isascii() or len(value) > URL_CHARS_MAX:
+        raise ValueError(f"{value!r} is not a URL such as https://example.org, without user and password")
     return value.rstrip("/")
 
 
@@ -248,6 +262,8 @@ def _policy_kind(name: str, kind: Any) -> Callable[[Any], Any]:
         return _flag
     if kind is str:
         return _text
+    if get_origin(kind) is Literal:
+        return _one_of(*get_args(kind))
     if kind is float:
         return _seconds if name.endswith("_s") else _rate
     if get_origin(kind) is tuple:
@@ -267,9 +283,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "offline": Setting(_flag),
     "peers": Setting(_list_of(_peer_addr)),
     "sources": Setting(_sources),
-    "bootstrap": Setting(_list_of(_bootstrapper)),
+    "bootstrap": Setting(_bootstrap),
+    "dns_server": Setting(_dns_server),
     "delegated": Setting(_list_of(_url)),
     "gateways": Setting(_list_of(_url)),
+    "routing_server": Setting(_flag),
+    "gateway_server": Setting(_flag),
     "wire": Setting(_one_of(*get_args(Wire))),
     "cold_url": Setting(_text),
     "cold_segment_bytes": Setting(_size),

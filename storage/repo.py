@@ -8,6 +8,7 @@ Not the stores that live in it: this gives them their paths.  Begin at ``Repo.op
     blocks.sqlite   the disk tier
     cold/           the cold tier's segments, or their index where they are in an object store
     catalog/        the keeper's: pins, and how blocks were used
+    records.sqlite  what the public DHT keeps for others; records-lan.sqlite, the LAN's
     api             the address of the running node's API, removed when it stops
 """
 

@@ -12,7 +12,10 @@ from typing import Any
 import hypothesis
 import pytest
 
-from shoal.tests.support.kubo import Kubo, KuboFactory, KuboOptions, why_unavailable
+from shoal.tests.support import kubo as kubo_support
+from shoal.tests.support import namespaces
+from shoal.tests.support.kubo import Kubo, KuboFactory, KuboOptions
+from shoal.tests.support.namespaces import Host, Lan, LanFactory
 from shoal.tests.support.shoal import Shoal, ShoalFactory
 
 STATIC_CHECKS_FAILED = "SHOAL_STATIC_CHECKS_FAILED"
@@ -31,7 +34,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 @pytest.fixture(scope="session")
 def kubo_available() -> None:
     """Skips the test where no Kubo can run; in CI it fails."""
-    reason = why_unavailable()
+    reason = kubo_support.why_unavailable()
     if reason is not None:
         if os.environ.get("CI"):
             pytest.fail(f"interop tests must run in CI: {reason}")
@@ -42,14 +45,17 @@ def kubo_available() -> None:
 def kubo(kubo_available: None, tmp_path: Path) -> Iterator[KuboFactory]:
     """A factory: ``kubo(security="tls", quic=False)`` starts a real Kubo with those ``KuboOptions``.
 
-    Each has a repo of its own, or the one given as ``repo=``.  All are killed when the test ends.
+    Each has a repo of its own, or the one given as ``repo=``; with ``host=`` it runs in that namespace and listens on
+    its address.  All are killed when the test ends.
     """
     numbers = itertools.count()
     with ExitStack() as stack:
 
-        def start(*, repo: Path | None = None, **options: Any) -> Kubo:
+        def start(*, repo: Path | None = None, host: Host | None = None, **options: Any) -> Kubo:
             folder = repo or tmp_path / f"kubo-{next(numbers)}"
-            return stack.enter_context(Kubo.start(folder, KuboOptions(**options)))
+            if host is not None:
+                options.setdefault("address", host.address)
+            return stack.enter_context(Kubo.start(folder, KuboOptions(**options), host=host))
 
         yield start
 
@@ -67,6 +73,26 @@ def shoal(tmp_path: Path) -> Iterator[ShoalFactory]:
             return stack.enter_context(Shoal.start(repo or tmp_path / f"shoal-{next(numbers)}", **arguments))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def namespaces_available() -> None:
+    """Skips the test where no network namespaces can be made; in CI it fails."""
+    reason = namespaces.why_unavailable()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(f"tests in network namespaces must run in CI: {reason}")
+        pytest.skip(f"NOT TESTED ON A NETWORK OF ITS OWN: {reason}")
+
+
+@pytest.fixture
+def lan(namespaces_available: None) -> Iterator[LanFactory]:
+    """A factory: ``lan("10.77.0.1", "8.8.4.20")`` makes a LAN of its own with a host for each address.
+
+    All that runs on it is killed, and it is removed, when the test ends.
+    """
+    with ExitStack() as stack:
+        yield lambda *addresses, **options: stack.enter_context(Lan.of(*addresses, **options))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -41,7 +41,7 @@ class BitswapActor(Actor):
         super().__init__(ctx)
         self.links = Links(ctx.random)
         self.streams = Streams(ctx, self.links, self._stream_open, self._stream_failed)
-        self.fetching = Fetching(ctx, self.links, self.streams)
+        self.fetching = Fetching(ctx, self.links, self.streams, self._handled)
         self.serving = Serving(ctx, self.links, self.streams, self._handled)
         self.messages_received = 0
         self._deferred = 0
@@ -156,6 +156,7 @@ class BitswapActor(Actor):
                 self._peer_gone(peer)
             self.fetching.held.clear()
             self.fetching.protected.clear()
+            self.fetching.hunting.transport_lost()
             self._serve_protocols()
         elif message.name == "placement":
             self.fetching.store_lost()
@@ -163,6 +164,8 @@ class BitswapActor(Actor):
         elif message.name == "wantlist":
             self.fetching.forget_all()
             self.serving.ledger.retell()
+        elif message.name == "routing":
+            self.fetching.hunting.routing_back()
         elif message.name == "adverts":
             filters.forget(self.fetching.seeker)
 

@@ -9,8 +9,13 @@ from shoal.messages.cid import CID
 NO_OTHER_SOURCE = "no other source of providers is enabled"
 
 
-def explain(session: Session, wants: dict[CID, Want], sources: dict[str, Source], now: float) -> str:
-    """One line: who was asked for the session's oldest unfinished want, and what came of it."""
+def explain(
+    session: Session, wants: dict[CID, Want], sources: dict[str, Source], now: float, elsewhere: str = ""
+) -> str:
+    """One line: who was asked for the session's oldest unfinished want, and what came of it.
+
+    ``elsewhere``: what looking for further providers has come to; empty when there is nobody to ask for them.
+    """
     open_wants = [wants[cid] for cid in session.wants if cid in wants and wants[cid].phase is not Phase.ARRIVED]
     if not open_wants:
         return "every block arrived; waiting for the store"
@@ -23,7 +28,7 @@ def explain(session: Session, wants: dict[CID, Want], sources: dict[str, Source]
     else:
         told = _asked(want, sources, now, usable)
     others = f" (and {count(len(open_wants) - 1, 'more block')})" if len(open_wants) > 1 else ""
-    return f"{told}{others}; {NO_OTHER_SOURCE}"
+    return f"{told}{others}; {elsewhere or NO_OTHER_SOURCE}"
 
 
 def _asked(want: Want, sources: dict[str, Source], now: float, usable: int) -> str:

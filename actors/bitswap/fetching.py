@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from shoal.actors.base import Context
 from shoal.actors.bitswap import wire
+from shoal.actors.bitswap.hunting import Hunting
 from shoal.actors.bitswap.links import UNWRITTEN_FRAMES_MAX, Link, Links
 from shoal.actors.bitswap.returning import Returning
 from shoal.actors.bitswap.seeker import Seeker
@@ -24,7 +26,8 @@ PROTECT_TAG: Final = "bitswap"
 class Fetching:
     """Our own downloads."""
 
-    def __init__(self, ctx: Context, links: Links, streams: Streams) -> None:
+    def __init__(self, ctx: Context, links: Links, streams: Streams, handled: Callable[[], None]) -> None:
+        """``handled``: to be called after an answer from another actor, so that what it causes is said."""
         self.ctx = ctx
         self.links = links
         self.streams = streams
@@ -32,6 +35,7 @@ class Fetching:
         self.returning = Returning()
         self.held: list[tuple[int, int]] = []  # credit kept back: (stream, size)
         self.deadlines: dict[int, float] = {}
+        self.hunting = Hunting(ctx, self.seeker, self.deadlines, handled)
         self.told: dict[int, tuple[str, float]] = {}  # session -> (text, when)
         self.protected: set[str] = set()
         self.progress_at = 0.0
@@ -42,6 +46,7 @@ class Fetching:
         """Fetch these."""
         self.deadlines[message.session] = message.deadline
         self.seeker.seek(message.cids, message.session, message.priority, self.ctx.now())
+        self.hunting.nudge()
 
     def stop(self, message: wants.StopSeeking) -> None:
         """Fetch these no more."""
@@ -64,6 +69,7 @@ class Fetching:
 
     def lost(self, peer: str, reason: str) -> None:
         """The last connection has gone.  One that broke in the middle of a download is made again."""
+        self.hunting.lost(peer)
         if reason != transport.CLOSED_BY_US and self.seeker.needs(peer):
             self.returning.lost(peer, self.ctx.now())
 
@@ -102,6 +108,8 @@ class Fetching:
         if message.presences:
             self.ctx.count("dont_haves", sum(not have for _, have in message.presences))
             self.seeker.presences(peer, message.presences, now)
+            if not all(have for _, have in message.presences):
+                self.hunting.nudge()
 
     def stored(self, block: blocks.AvailableBlock) -> None:
         """A block is in the store now, wherever it came from."""
@@ -134,6 +142,7 @@ class Fetching:
         self._release()
         self._dial_again(now)
         self.seeker.settle(now)
+        self.hunting.pump(now)
         for peer in self.seeker.sources_due(now):
             link = self.links.open.get(peer)
             if link is None:
@@ -157,6 +166,7 @@ class Fetching:
             self.progress_at = now
             self._tell_progress(now)
             self._protect()
+            self.hunting.tell_outcomes(now)
             for peer in self.links.forgiven(now):
                 self.seeker.peer_usable(peer, True, now)
 
@@ -168,13 +178,14 @@ class Fetching:
             near = self.deadlines.get(number, math.inf) - now <= PROGRESS_NEAR_S
             if not near and now - at < PROGRESS_FAR_S:
                 continue
-            fresh = self.seeker.explain(number, now)
+            fresh = self.seeker.explain(number, now, self.hunting.explain(number, now))
             if fresh != text:
                 self.told[number] = (fresh, now)
                 self.ctx.send(wants.SeekProgress(number, fresh), deadline=math.inf)
         sessions = self.seeker.sessions
         self.told = {number: told for number, told in self.told.items() if number in sessions}
-        self.deadlines = {number: at for number, at in self.deadlines.items() if number in sessions}
+        for number in [number for number in self.deadlines if number not in sessions]:
+            del self.deadlines[number]
 
     def _protect(self) -> None:
         """Keep the connections that downloads run over."""

@@ -387,7 +387,7 @@ class Seeker:
         """What to say to a peer now: entries, and whether they are the whole wantlist."""
         return self.sources[peer].take(now)
 
-    def explain(self, session_id: int, now: float) -> str:
-        """What has been tried for a session, for its error texts."""
+    def explain(self, session_id: int, now: float, elsewhere: str = "") -> str:
+        """What has been tried for a session, for its error texts.  ``elsewhere``: see ``explain``."""
         session = self.sessions.get(session_id)
-        return "" if session is None else explain(session, self.wants, self.sources, now)
+        return "" if session is None else explain(session, self.wants, self.sources, now, elsewhere)

@@ -64,6 +64,7 @@ class Source:
         self.blocks = 0  # blocks, ever
         self.progress_at = now  # seconds; last sign of life on a want-block
         self.timeouts = 0  # in a row
+        self.missed_ever = 0  # looks at which a want-block was found unanswered
         self.honesty = 1.0  # share of promised blocks that came, recent ones counting most
         self.rtt = RoundTrip()
         self.rate = Rate()
@@ -160,6 +161,7 @@ class Source:
     def missed(self) -> None:
         """A want-block was not answered in time."""
         self.timeouts += 1
+        self.missed_ever += 1
         self.rtt.missed()
 
     # --- estimates -----------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from shoal.actors.base import Context
 from shoal.actors.bitswap import wire
 from shoal.actors.bitswap.links import Link, Links
-from shoal.actors.bitswap.protobuf import Part
 from shoal.messages import transport
 from shoal.messages.base import Message
 from shoal.messages.envelope import as_buffers
 from shoal.messages.limits import BITSWAP_MESSAGE_MAX
+from shoal.messages.protobuf import Part
 
 
 class Streams:

@@ -20,7 +20,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from shoal.actors.bitswap.protobuf import Part, bool_field, bytes_field, fields, int32, int32_field
 from shoal.messages import varint
 from shoal.messages.block import Block
 from shoal.messages.cid import CID, DAG_CBOR, DAG_PB, RAW, SHA2_256, V0_PREFIX, digest_of
@@ -34,6 +33,7 @@ from shoal.messages.limits import (
     WIRE_ENTRIES_MAX,
     WIRE_PRESENCES_MAX,
 )
+from shoal.messages.protobuf import Part, bool_field, bytes_field, fields, int32, int32_field
 
 BITSWAP_1_2: Final = "/ipfs/bitswap/1.2.0"
 BITSWAP_1_1: Final = "/ipfs/bitswap/1.1.0"

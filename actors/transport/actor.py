@@ -129,8 +129,8 @@ class TransportActor(Actor):
     def on_serve_protocol(self, message: transport.ServeProtocol, envelope: Envelope) -> None:
         """Register the sender and tell it of the peers that are here already.
 
-        An actor says this once, first of all.  Said again, it comes from a restarted actor that knows nothing of
-        its streams: they are reset, so that both ends begin anew.
+        An actor says this first of all.  Said again, it comes from a restarted actor that knows nothing of its streams,
+        or from one that serves other protocols now: its streams are reset, so that both ends begin anew.
         """
         self.framed.owner_gone(envelope.sender)
         self.framed.serve(envelope.sender, message)
@@ -166,8 +166,9 @@ class TransportActor(Actor):
 
     @handles(lifecycle.ActorRestarted)
     def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
-        """A new bootstrap must know who is connected: should this actor die too, it is who dials them again."""
-        if message.name == "bootstrap":
+        """A new bootstrap must know who is connected: should this actor die too, it is who dials them again.  A new
+        routing ranks by it."""
+        if message.name in ("bootstrap", "routing"):
             self._tell_who_is_here(message.name)
 
     @handles(lifecycle.PolicyChanged)

@@ -46,7 +46,11 @@ class FramedStreams:
         self.backlog = Backlog()
 
     def serve(self, owner: str, message: transport.ServeProtocol) -> None:
-        """From now on these protocols belong to ``owner``."""
+        """From now on these protocols belong to ``owner``, and no others."""
+        for protocol in [name for name, other in self.served.items() if other == owner]:
+            if protocol not in message.protocols:
+                del self.served[protocol]
+                self.network.unserve_framed(protocol)
         for protocol in message.protocols:
             self.served[protocol] = owner
             self.network.serve_framed(protocol, message.frame_max)
@@ -73,7 +77,11 @@ class FramedStreams:
 
     def accepted(self, stream: int, peer: str, protocol: str) -> None:
         """A peer opened a stream of a protocol that somebody here serves."""
-        self._enter(stream, StreamRow(peer, self.served[protocol], protocol))
+        owner = self.served.get(protocol)
+        if owner is None:  # it was opened just before nobody served it any more
+            self.network.close_stream(stream, reset=True)
+        else:
+            self._enter(stream, StreamRow(peer, owner, protocol))
 
     def received(self, stream: int, data: memoryview) -> PeerRow | None:
         """Pass one frame on; the peer's row, if it is still connected."""

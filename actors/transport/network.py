@@ -135,6 +135,9 @@ class Network(Protocol):
     def serve_framed(self, protocol: str, frame_max: int) -> None:
         """Accept streams of ``protocol`` that carry varint-prefixed frames of up to ``frame_max`` bytes."""
 
+    def unserve_framed(self, protocol: str) -> None:
+        """Accept no more streams of ``protocol``; those that are open go on."""
+
     def open_stream(self, ticket: int, peer: str, protocols: Sequence[str], frame_max: int, timeout_s: float) -> None:
         """Open a framed stream; the first of ``protocols`` that the peer speaks is chosen."""
 

@@ -63,8 +63,8 @@ class WantlistActor(Actor):
         self._measure()
 
     @handles(wants.SeekProgress)
-    def on_progress(self, message: wants.SeekProgress, _: Envelope) -> None:
-        self.ours.note_tried(message.session, message.tried)
+    def on_progress(self, message: wants.SeekProgress, envelope: Envelope) -> None:
+        self.ours.note_tried(message.session, message.tried, envelope.sender)
 
     # --- peers' ------------------------------------------------------------------------------------
 
@@ -104,18 +104,19 @@ class WantlistActor(Actor):
 
     @handles(lifecycle.ActorRestarted)
     def on_actor_restarted(self, message: lifecycle.ActorRestarted, _: Envelope) -> None:
-        """A new bitswap is told everything.  A new placement is asked the same again: its wants stay."""
+        """A new exchange is told everything.  A new placement is asked the same again: its wants stay."""
         if message.name == "bitswap":
             self.demand.clear()
+        if message.name in ("bitswap", "gateways"):
             for (session, priority, deadline), cids in self.ours.by_session().items():
-                self._seek(cids, session, priority, deadline)
+                self._seek(cids, session, priority, deadline, to=message.name)
 
     # --- within ------------------------------------------------------------------------------------
 
-    def _seek(self, cids: list[CID], session: int, priority: int, deadline: float) -> None:
+    def _seek(self, cids: list[CID], session: int, priority: int, deadline: float, to: str = "") -> None:
         clamped = min(max(priority, PRIORITY_LOW), PRIORITY_HIGH)
         for batch in batches(cids):
-            self.ctx.send(wants.SeekBlocks(batch, session, clamped, deadline))
+            self.ctx.send(wants.SeekBlocks(batch, session, clamped, deadline), to=to)
         self._measure()
 
     def _stop_seeking(self, cids: list[CID], session: int) -> None:

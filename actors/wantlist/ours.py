@@ -29,7 +29,7 @@ class OurWants:
     def __init__(self) -> None:
         self._by_cid: dict[CID, dict[int, OurWant]] = {}
         self._sessions: dict[int, int] = {}  # session -> number of its wants
-        self._tried: dict[int, str] = {}
+        self._tried: dict[int, dict[str, str]] = {}  # session -> exchange -> what it tried
         self._count = 0
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class OurWants:
     def expire(self, now: float) -> list[tuple[CID, int, str]]:
         """Take out the wants whose deadline has passed: CID, session, and what was tried."""
         late = [
-            (cid, session, self._tried.get(session, NOTHING_TRIED))
+            (cid, session, self._text(session))
             for cid, rows in self._by_cid.items()
             for session, row in rows.items()
             if row.deadline <= now
@@ -77,10 +77,13 @@ class OurWants:
             self._drop(cid, session)
         return late
 
-    def note_tried(self, session: int, tried: str) -> None:
-        """What has been tried for a session, for the text of its failures."""
+    def note_tried(self, session: int, tried: str, exchange: str = "") -> None:
+        """What ``exchange`` has tried for a session, for the text of its failures."""
         if session in self._sessions:
-            self._tried[session] = tried
+            self._tried.setdefault(session, {})[exchange] = tried
+
+    def _text(self, session: int) -> str:
+        return "; ".join(self._tried.get(session, {}).values()) or NOTHING_TRIED
 
     def by_session(self) -> dict[tuple[int, int, float], list[CID]]:
         """All wants, grouped by session, priority and deadline: what a new bitswap is told."""

@@ -1,5 +1,4 @@
-"""``bin/shoal``: talk to a running node.  The commands are in ``commands_content``, ``commands_keeping`` and
-``commands_node``.
+"""``bin/shoal``: talk to a running node.  The commands are in the ``commands_`` modules beside this one.
 
 It starts fast, so it imports only click and, at first use, http.client: no part of the node itself.  Exit codes:
 0 done; 1 the node could not do it, or is not running; 2 bad usage.
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from shoal.runtime.cli import commands_content, commands_keeping, commands_node
+from shoal.runtime.cli import commands_content, commands_finding, commands_keeping, commands_node, commands_pubsub
 from shoal.runtime.cli.context import Client, Group
 
 
@@ -23,8 +22,9 @@ def cli(context: click.Context, /, api: str | None, json_wanted: bool, timeout: 
     context.obj = Client(api, json_wanted, timeout)
 
 
-for command in (*commands_content.COMMANDS, *commands_keeping.COMMANDS, *commands_node.COMMANDS):
-    cli.add_command(command)
+for module in (commands_content, commands_keeping, commands_finding, commands_pubsub, commands_node):
+    for command in module.COMMANDS:
+        cli.add_command(command)
 
 
 def main() -> None:

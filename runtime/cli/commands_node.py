@@ -42,11 +42,17 @@ def disconnect(client: Client, peers: tuple[str, ...]) -> None:
 
 
 @click.command()
+@click.argument("peer", required=False)
+@click.option("--sources", is_flag=True, help="All that are known, not only who is connected: who told of them.")
 @pass_client
-def peers(client: Client) -> None:
-    """Who is connected."""
-    from shoal.runtime.cli import show
+def peers(client: Client, peer: str | None, sources: bool) -> None:
+    """Who is connected; with --sources or a PEER, what the peer book knows."""
+    from shoal.runtime.cli import show, show_finding
 
+    if sources or peer:
+        answer = client.call("shoal/book", *((peer,) if peer else ())).json()
+        client.show(answer, show_finding.book(answer))
+        return
     answer = client.call("swarm/peers", verbose=True).json()
     client.show(answer, show.peers(answer["Peers"]))
 

@@ -90,6 +90,8 @@ def make_node(config: Config) -> RunningNode:
 @click.option("--peer", "peers", metavar="MULTIADDR", multiple=True, help="Stay connected to it.  May be repeated.")
 @click.option("--sources", metavar="NAMES", help="Ways to find peers, by commas, or none.  [default: all]")
 @click.option("--bootstrap", metavar="MULTIADDR", multiple=True, help="Enter the network here.  [default: IPFS's own]")
+@click.option("--delegated", metavar="URL", multiple=True, help="Ask this HTTP router, /routing/v1.  May be repeated.")
+@click.option("--gateway", "gateways", metavar="URL", multiple=True, help="Fetch from this trustless HTTP gateway too.")
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON: id, addrs, api.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]")
 @click.option("--log-format", metavar="FORMAT", help="text or json.  [default: text]")

@@ -13,7 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shoal.runtime.config import Config, split_address
-from shoal.runtime.http import content, errors, inside, keeping, network
+from shoal.runtime.http import content, errors, finding, inside, keeping, network, pubsub
 from shoal.runtime.http.backend import Backend
 from shoal.runtime.http.call import Command, Edge, Form
 from shoal.runtime.http.endpoint import Endpoint
@@ -51,6 +51,28 @@ COMMANDS: Final = (
     Command("repo/stat", network.repo_stat),
     Command("repo/gc", keeping.repo_gc, Form.LINES),
     Command("ping", network.ping, Form.LINES),
+    Command("routing/findprovs", finding.findprovs, Form.LINES),
+    Command("routing/findpeer", finding.findpeer, Form.LINES),
+    Command("routing/provide", finding.provide, Form.LINES),
+    Command("routing/get", finding.get, Form.LINES),
+    Command("routing/put", finding.put, Form.LINES),
+    Command("dht/findprovs", finding.findprovs, Form.LINES),
+    Command("dht/findpeer", finding.findpeer, Form.LINES),
+    Command("dht/provide", finding.provide, Form.LINES),
+    Command("dht/get", finding.get, Form.LINES),
+    Command("dht/put", finding.put, Form.LINES),
+    Command("dht/query", finding.query, Form.LINES),
+    Command("pubsub/ls", pubsub.ls),
+    Command("pubsub/peers", pubsub.peers),
+    Command("pubsub/pub", pubsub.pub),
+    Command("pubsub/sub", pubsub.sub, Form.BYTES, errors.JSON),
+    Command("shoal/find", finding.find, Form.LINES),
+    Command("shoal/book", finding.book),
+    Command("shoal/routing", finding.routing),
+    Command("shoal/dht-stat", finding.dht_stat),
+    Command("shoal/announce", finding.announce),
+    Command("shoal/withdraw", finding.withdraw),
+    Command("shoal/announcements", finding.announcements),
     Command("shoal/tiers", keeping.tiers),
     Command("shoal/scrub", keeping.scrub),
     Command("shoal/usage", keeping.usage),
@@ -70,12 +92,35 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send_plain(receive, send, 404, b"404 page not found\n")
 
 
+def _public_routes(config: Config, backend: Backend) -> list[Route]:
+    """What strangers may ask, as far as the user lets them."""
+    if not (config.routing_server or config.gateway_server):
+        return []
+    from shoal.runtime.http import public, routing_v1, trustless
+
+    rows: list[tuple[str, public.Serve, tuple[str, ...]]] = []
+    if config.routing_server:
+        rows += [
+            ("/routing/v1/providers/", routing_v1.providers, ("GET", "HEAD")),
+            ("/routing/v1/peers/", routing_v1.peers, ("GET", "HEAD")),
+            ("/routing/v1/ipns/", routing_v1.ipns, ("GET", "HEAD", "PUT")),
+        ]
+    if config.gateway_server:
+        rows.append(("/ipfs/", trustless.block, ("GET", "HEAD")))
+    gate = public.Gate()
+    return [
+        Route(prefix + "{rest:path}", public.PublicEndpoint(prefix, serve, backend.offers, gate, methods))
+        for prefix, serve, methods in rows
+    ]
+
+
 def make_app(config: Config, backend: Backend) -> ASGIApp:
     """The application.  To be called inside trio."""
     edge = Edge(backend, config.timeouts.request_s, config.repo)
     routes = [Route(ROOT + command.path, Endpoint(command, edge)) for command in COMMANDS]
     limiter = probe_limiter()
     routes += [Route(path, ProbeEndpoint(probe, backend, limiter)) for path, probe in PROBES.items()]
+    routes += _public_routes(config, backend)
     app: ASGIApp = Router(routes, redirect_slashes=False, default=not_found)
     if config.api_origins:
         app = CORSMiddleware(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shoal.messages.blocks import AvailableBlock, RepoStats
 from shoal.messages.cid import CID
@@ -25,6 +25,12 @@ from shoal.messages.policy import Policy
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
 from shoal.runtime.figures import Figures
+from shoal.runtime.http.offers import Offers
+
+if TYPE_CHECKING:  # they know libp2p, which costs seconds to import
+    from shoal.runtime.announcing import Announcing
+    from shoal.runtime.discovering import Discovering
+    from shoal.runtime.pubsub import Pubsub
 
 EntryKind = Literal["file", "directory", "symlink"]
 
@@ -178,6 +184,22 @@ class Backend(Protocol):
     @property
     def keeping(self) -> Keeping:
         """What it keeps."""
+
+    @property
+    def discovery(self) -> Discovering:
+        """Whom it finds."""
+
+    @property
+    def announcing(self) -> Announcing:
+        """What it tells others."""
+
+    @property
+    def pubsub(self) -> Pubsub:
+        """Its topics."""
+
+    @property
+    def offers(self) -> Offers:
+        """What it answers to strangers."""
 
     def identity(self) -> Identity:
         """Who this node is and where it listens."""

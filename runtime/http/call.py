@@ -6,6 +6,7 @@ How a call is run is in ``endpoint``.
 from __future__ import annotations
 
 import enum
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -72,6 +73,10 @@ class Call:
     def timeout_s(self) -> float:
         """How long to wait for any one thing."""
         return self.arguments.timeout() or self.edge.request_s
+
+    def now(self) -> float:
+        """Seconds on a clock of this process, for how long something took."""
+        return time.monotonic()
 
     def parts(self) -> Parts:
         """The multipart body.  Raises BadInput when it is something else."""

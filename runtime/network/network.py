@@ -221,6 +221,10 @@ class Libp2pNetwork:
         self._exchange.serve_framed(protocol, frame_max)
         self._identification.changed(self._connections)
 
+    def unserve_framed(self, protocol: str) -> None:
+        self._exchange.unserve(protocol)
+        self._identification.changed(self._connections)
+
     def open_stream(self, ticket: int, peer: str, protocols: Sequence[str], frame_max: int, timeout_s: float) -> None:
         self._state.spawn(self._exchange.open, ticket, peer, tuple(protocols), frame_max, timeout_s)
 

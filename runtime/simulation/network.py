@@ -177,6 +177,10 @@ class SimulatedNetwork(Network):
         self._framed[protocol] = frame_max
         self._identify_anew()
 
+    def unserve_framed(self, protocol: str) -> None:
+        self._framed.pop(protocol, None)
+        self._identify_anew()
+
     def open_stream(self, ticket: int, peer: str, protocols: Sequence[str], frame_max: int, timeout_s: float) -> None:
         end = self._end_to(peer)
         if end is None:

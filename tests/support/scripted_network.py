@@ -56,6 +56,9 @@ class ScriptedNetwork:
     def serve_framed(self, protocol: str, frame_max: int) -> None:
         self.calls.append(("serve_framed", protocol, frame_max))
 
+    def unserve_framed(self, protocol: str) -> None:
+        self.calls.append(("unserve_framed", protocol))
+
     def open_stream(self, ticket: int, peer: str, protocols: Sequence[str], frame_max: int, timeout_s: float) -> None:
         self.calls.append(("open_stream", ticket, peer, tuple(protocols), frame_max, timeout_s))
 

@@ -6,6 +6,7 @@ context ends.  A call gives the node its ``timeout_s`` as the RPC's ``timeout``,
 node's own words; the socket waits a little longer.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 
 from shoal.runtime.cli.download import unpack
 from shoal.tests.support.http_client import MULTIPART, multipart, part
+from shoal.tests.support.namespaces import Host
 from shoal.tests.support.processes import ROOT, STOP_S, Child, ChildFailed
 
 START_TIMEOUT_S: Final = 60.0
@@ -43,10 +45,11 @@ class ShoalFailed(ChildFailed):
 
 
 class Shoal:
-    """One running node.  ``id`` is base58; ``addrs`` end in ``/p2p/<id>``; ``api`` is HOST:PORT."""
+    """One running node.  ``id`` is base58; ``addrs`` end in ``/p2p/<id>``; ``api`` is HOST:PORT, there."""
 
-    def __init__(self, child: Child, ready: Mapping[str, Any]) -> None:
+    def __init__(self, child: Child, ready: Mapping[str, Any], host: Host | None = None) -> None:
         self._child = child
+        self._host = host
         self.id = str(ready["id"])
         self.addrs = [str(addr) for addr in ready["addrs"]]
         self.api = str(ready["api"])
@@ -61,11 +64,13 @@ class Shoal:
         sources: str = "none",
         extra: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        host: Host | None = None,
         timeout_s: float = START_TIMEOUT_S,
     ) -> Self:
         """Start a node on ``repo``, made if it is new.
 
-        ``sources``: ways to find peers; ``extra``: more flags; ``env``: ``SHOAL_*`` variables.
+        ``sources``: ways to find peers; ``extra``: more flags; ``env``: ``SHOAL_*`` variables; ``host``: inside its
+        namespace, which the calls below enter by themselves.
         """
         argv: list[str | Path] = [ROOT / "bin" / "run-node", "--repo", repo, "--api", "127.0.0.1:0", "--json"]
         argv += ["--sources", sources]
@@ -73,9 +78,10 @@ class Shoal:
             argv += ["--listen", addr]
         if role is not None:
             argv += ["--role", role]
-        child = Child.start([*argv, *extra], env=env, name=f"shoal {repo.name}")
+        argv += extra
+        child = Child.start(host.argv(argv) if host else argv, env=env, name=f"shoal {repo.name}")
         try:
-            return cls(child, child.json_line(timeout_s))
+            return cls(child, child.json_line(timeout_s), host)
         except BaseException:
             child.close()
             raise
@@ -180,6 +186,8 @@ class Shoal:
         connection = http.client.HTTPConnection(self.api, timeout=timeout_s + SOCKET_GRACE_S)
         request = ""
         try:
+            with self._host.inside() if self._host else contextlib.nullcontext():
+                connection.connect()
             target = f"/api/v0/{command}?{urlencode(pairs)}"
             connection.request("POST", target, body=upload, headers=MULTIPART if upload is not None else {})
             response = connection.getresponse()

@@ -1,4 +1,8 @@
-"""The bootstrap actor: dials the peers that the node is to stay connected to, again after every loss.
+"""The bootstrap actor: gets the node into the network, and keeps it connected to the peers that it is to stay with.
+
+Two tables, both pure: ``keeping`` for the peers that the user named, dialled again after every loss, and ``entering``
+for the bootstrappers, dialled while there are too few connections, after peers that routing's book says were met
+before.  Addresses with names in them go through ``names`` first.
 
 It also remembers who was connected, so that when the transport dies and comes back with no connection at all, those who
 can be dialled are dialled again: a transfer goes on where it was.
@@ -6,12 +10,17 @@ can be dialled are dialled again: a transfer goes on where it was.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, handles
+from shoal.actors.discovery.bootstrap.entering import Entering
 from shoal.actors.discovery.bootstrap.keeping import RECOVER_TRIES, Keeping
-from shoal.messages import discovery, lifecycle, transport
+from shoal.actors.discovery.bootstrap.names import Naming, Question, Resolver, has_name
+from shoal.messages import discovery, lifecycle, routing, transport
 from shoal.messages.base import Message
 from shoal.messages.envelope import Envelope
 from shoal.messages.limits import KEPT_PEERS_MAX
@@ -21,17 +30,45 @@ LOOK_EVERY_S: Final = 0.25  # seconds between looks at who is due
 KEEP_TAG: Final = "keep"  # the protection tag of kept peers
 DIAL_TIMEOUT_S: Final = 180.0  # seconds; 64 addresses of 15 s each, eight at a time, take 120
 ADDRS_REMEMBERED: Final = 8  # addresses of one connected peer, for dialling it again
+NAMES_TIMEOUT_S: Final = 30.0  # seconds for the names of one peer's addresses: five levels of 5 s, and some queueing
+SETTLE_S: Final = 0.5  # seconds before the first bootstrapper: after a restart, the transport first tells who is here
+BOOK_EVERY_S: Final = 60.0  # seconds between looks into the book while there are too few connections
+BOOK_ROWS: Final = 64  # peers of the book looked at, the best known first
+BOOK_TIMEOUT_S: Final = 10.0
+BOOTSTRAP_TTL_S: Final = 3600.0  # seconds that routing believes where a bootstrapper is, once it has been reached
+
+KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]
+OnAddrs = Callable[[tuple[str, ...]], None]
 
 
 class BootstrapActor(Actor):
-    """Keeps connections to chosen peers."""
+    """Keeps connections to chosen peers, and some connections at all."""
 
     NAME: ClassVar[str] = "bootstrap"
 
-    def __init__(self, ctx: Context, peers: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        peers: KeptPeers = (),
+        bootstrappers: KeptPeers = (),
+        resolver: Resolver | None = None,
+        by_book: bool = False,
+    ) -> None:
+        """``peers`` to stay connected to, ``bootstrappers`` to enter by: ids and multiaddrs without /p2p.
+
+        Without a ``resolver``, addresses with names in them are given to the transport as they are.  ``by_book``:
+        enter by peers of the book too.
+        """
         super().__init__(ctx)
         self.keeping = Keeping(ctx.random)
+        self.entering = Entering(ctx.random, bootstrappers, ctx.now() + SETTLE_S)
         self.configured = peers
+        self.resolver = resolver
+        self.by_book = by_book
+        self.book_at = ctx.now() + SETTLE_S  # when to look into the book next, if there are too few connections
+        self.resolving: dict[int, tuple[Naming, float, OnAddrs]] = {}  # number -> names, until when, who waits
+        self.resolved = 0
+        self.asked: set[Question] = set()  # of the resolver, and not yet answered
         self.seen: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # connected peers and where they can be dialled
 
     def on_start(self) -> None:
@@ -39,6 +76,10 @@ class BootstrapActor(Actor):
             self.keeping.keep(peer, addrs, self.ctx.now())
             self.ctx.send(transport.Protect(peer, KEEP_TAG))
         self._look()
+
+    def on_stop(self) -> None:
+        if self.resolver is not None:
+            self.resolver.stop()
 
     @handles(discovery.KeepPeer)
     def on_keep(self, message: discovery.KeepPeer, envelope: Envelope) -> None:
@@ -87,6 +128,7 @@ class BootstrapActor(Actor):
             return
         now = self.ctx.now()
         self.keeping.forget_connections(now)
+        self.entering.start_over(now)
         for peer, addrs in self.seen.items():
             if addrs:
                 self.keeping.keep(peer, addrs, now, tries=RECOVER_TRIES)
@@ -101,18 +143,86 @@ class BootstrapActor(Actor):
         self.seen[peer] = tuple(known)[:ADDRS_REMEMBERED]
 
     def _look(self) -> None:
+        if self.resolving:
+            self._take_answers()
         self._dial_due()
         self.ctx.after(LOOK_EVERY_S, self._look)
 
-    def _dial_due(self) -> None:
-        for peer, addrs in self.keeping.due(self.ctx.now()):
-            self._dial(peer, addrs)
+    # --- dialling ----------------------------------------------------------------------------------
 
-    def _dial(self, peer: str, addrs: tuple[str, ...]) -> None:
+    def _dial_due(self) -> None:
+        now = self.ctx.now()
+        for peer, addrs in self.keeping.due(now):
+            self._with_addrs(peer, addrs, partial(self._dial_kept, peer))
+        wanted = self.ctx.policy.connections_wanted
+        # A clock set back must not put the book off for longer than it would wait.
+        if self.by_book and len(self.seen) < wanted and not now < self.book_at <= now + BOOK_EVERY_S:
+            self.book_at = now + BOOK_EVERY_S
+            self.ctx.request(routing.ListBook(BOOK_ROWS), self._booked, timeout_s=BOOK_TIMEOUT_S, deadline=math.inf)
+        for peer, addrs in self.entering.due(now, len(self.seen), wanted, set(self.seen)):
+            self._with_addrs(peer, addrs, partial(self._dial_bootstrapper, peer))
+
+    def _booked(self, reply: Message) -> None:
+        """Try those of the book that this node has had a connection with, and has none with now."""
+        if isinstance(reply, routing.BookListed):
+            met = (row for row in reply.rows if routing.CONNECTED in row.sources and row.peer not in self.seen)
+            known = ((row.peer, tuple(entry.addr for entry in row.addrs)) for row in met)
+            self.entering.met_before(tuple((peer, addrs) for peer, addrs in known if addrs), self.ctx.now())
+
+    def _dial_kept(self, peer: str, addrs: tuple[str, ...]) -> None:
         def answered(reply: Message) -> None:
             if isinstance(reply, transport.Dialed):
                 self.keeping.connected(peer, self.ctx.now())
             else:
                 self.keeping.failed(peer, self.ctx.now())
 
-        self.ctx.request(transport.Dial(peer, addrs), answered, timeout_s=DIAL_TIMEOUT_S)
+        self.ctx.request(transport.Dial(peer, addrs), answered, timeout_s=DIAL_TIMEOUT_S, deadline=math.inf)
+
+    def _dial_bootstrapper(self, peer: str, addrs: tuple[str, ...]) -> None:
+        def answered(reply: Message) -> None:
+            reached = isinstance(reply, transport.Dialed)
+            self.entering.dialled(peer, reached, self.ctx.now())
+            self.ctx.count("bootstrappers_reached" if reached else "bootstrappers_failed")
+            if reached and addrs:
+                seen = (routing.PeerAddrs(peer, addrs),)
+                self.ctx.send(routing.PeersSeen(routing.BOOTSTRAP, seen, BOOTSTRAP_TTL_S))
+
+        if not addrs:
+            answered(Failed("Dial", "NotFound", "no address"))
+            return
+        self.ctx.request(transport.Dial(peer, addrs), answered, timeout_s=DIAL_TIMEOUT_S, deadline=math.inf)
+
+    # --- names -------------------------------------------------------------------------------------
+
+    def _with_addrs(self, peer: str, addrs: tuple[str, ...], then: OnAddrs) -> None:
+        """Call ``then`` with ``addrs`` when their names are resolved, or given up."""
+        if self.resolver is None or not has_name(addrs):
+            then(addrs)
+            return
+        naming = Naming(peer, addrs)
+        self.resolved += 1
+        self.resolving[self.resolved] = (naming, self.ctx.now() + NAMES_TIMEOUT_S, then)
+        self._ask(self.resolver, naming)
+
+    def _ask(self, resolver: Resolver, naming: Naming) -> None:
+        for question in naming.questions():
+            if question not in self.asked:  # the answer is for all who wait for it
+                self.asked.add(question)
+                self.ctx.count("dns_questions")
+                resolver.ask(question)
+
+    def _take_answers(self) -> None:
+        assert self.resolver is not None
+        for answer in self.resolver.answered():
+            self.asked.discard(answer.question)
+            for naming, _, _ in self.resolving.values():
+                naming.answer(answer)
+                self._ask(self.resolver, naming)
+        now = self.ctx.now()
+        for number, (naming, until, then) in list(self.resolving.items()):
+            if naming.over or not until - NAMES_TIMEOUT_S <= now < until:
+                del self.resolving[number]
+                if naming.faults:
+                    self.ctx.count("dns_faults", len(naming.faults))
+                    self.ctx.log.info("addresses of %s: %s", naming.peer, "; ".join(naming.faults))
+                then(naming.addrs)

@@ -7,7 +7,7 @@ import pytest
 from shoal.actors.bitswap import wire
 from shoal.actors.bitswap.links import FAILURES_MAX, UNWRITTEN_FRAMES_MAX
 from shoal.actors.bitswap.wire import BITSWAP_1_1, BITSWAP_1_2, WireWant
-from shoal.messages import blocks, transport, wants
+from shoal.messages import blocks, routing, transport, wants
 from shoal.messages.block import Block, Buffer
 from shoal.messages.cid import CID
 from shoal.messages.limits import MIB
@@ -226,6 +226,8 @@ def test_the_wantlist_hears_what_was_tried_before_the_deadline():
     bench.receive("p", presences=[(A.cid, False)])
     texts = []
     for _ in range(10):
+        for said in bench.ctx.take_said(routing.FindProviders):
+            said.answer(Failed("FindProviders", "Unavailable", "this node has no routing"))
         bench.ctx.advance(1)
         texts += [progress.tried for progress in bench.ctx.take(wants.SeekProgress)]
     assert texts[-1] == "asked 1 peer: 1 does not have it; no other source of providers is enabled"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from shoal.actors.bitswap import wire
-from shoal.actors.bitswap.protobuf import bytes_field
 from shoal.messages import varint
 from shoal.messages.cid import CID
 from shoal.messages.errors import RemoteError
 from shoal.messages.limits import BITSWAP_MESSAGE_MAX, WIRE_BLOCKS_MAX, WIRE_PRESENCES_MAX
+from shoal.messages.protobuf import bytes_field
 
 UNKNOWN = 9  # a field that bitswap does not have: skipped, whatever it holds
 

@@ -11,6 +11,7 @@ from shoal.messages.errors import BadConfig
 from shoal.messages.limits import GIB, MIB
 from shoal.messages.policy import POLICIES, WORKER
 from shoal.runtime.config import Config, load, split_address
+from shoal.runtime.finding import PUBLIC_BOOTSTRAPPERS, bootstrappers
 from shoal.runtime.settings import SETTINGS, variable
 
 PEER = "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWEZXjE41uU4EL2gpkAQeDXYok6wghN7wwNVPF5bwkaNfS"
@@ -49,6 +50,10 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
         api_hosts = ["Node.Example"]
         offline = true
         peers = ["{PEER}"]
+        delegated = ["https://router.example/", "http://[::1]:8080/below"]
+        gateways = ["https://gateway.example"]
+        routing_server = true
+        gateway_server = true
         log_format = "json"
         [policy]
         memory_bytes = "256MiB"
@@ -61,10 +66,26 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
     config = read(tmp_path, text)
     assert config.listen == ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/4001/quic-v1")
     assert (config.api, config.offline, config.peers, config.api_hosts) == ("[::1]:0", True, (PEER,), ("node.example",))
+    assert config.delegated == ("https://router.example", "http://[::1]:8080/below")
+    assert (config.gateways, config.routing_server, config.gateway_server) == (("https://gateway.example",), True, True)
     assert (config.policy.memory_bytes, config.policy.disk_bytes) == (256 * MIB, 10)
     assert config.policy.serve_blocks is True
     assert config.policy.connection_grace_s == 5.0
     assert config.timeouts.request_s == 1.5
+
+
+def test_whom_to_enter_the_network_by_is_a_list_the_default_or_none(tmp_path: Path) -> None:
+    entrance = PEER.replace("/ip4/192.0.2.1/tcp/4001", "/dnsaddr/boot.test")
+    assert read(tmp_path).bootstrap == ("default",)
+    assert read(tmp_path, 'bootstrap = "none"').bootstrap == ()
+    assert read(tmp_path, env={"SHOAL_BOOTSTRAP": f"default,{entrance}"}).bootstrap == ("default", entrance)
+    assert bootstrappers(("default", entrance, entrance)) == (*PUBLIC_BOOTSTRAPPERS, entrance)
+
+
+def test_the_dns_is_the_systems_or_the_server_that_is_named(tmp_path: Path) -> None:
+    assert read(tmp_path).dns_address is None
+    assert read(tmp_path, 'dns_server = "127.0.0.1:5353"').dns_address == ("127.0.0.1", 5353)
+    assert read(tmp_path, env={"SHOAL_DNS_SERVER": "[::1]:53"}).dns_address == ("::1", 53)
 
 
 def test_overrides_of_the_policy_outlive_a_change_of_role(tmp_path: Path) -> None:
@@ -107,8 +128,19 @@ def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> Non
         (f'listen = ["{PEER}"]', ["cannot be listened on"]),
         ('peers = ["/ip4/192.0.2.1/tcp/4001"]', ["/p2p/ID"]),
         ("peers = [1]", ["list of texts"]),
+        ('bootstrap = ["/ip4/192.0.2.1/tcp/4001"]', ["bootstrap", "/p2p/ID"]),
+        ('bootstrap = ["none", "default"]', ["bootstrap", "goes with no other"]),
+        ('dns_server = "127.0.0.1"', ["dns_server", "HOST:PORT"]),
+        ('dns_server = "localhost:53"', ["dns_server", "IP:PORT"]),
         ('api_origins = ["example.org"]', ["origin"]),
         ('api_hosts = ["a:1"]', ["host name"]),
+        ('delegated = ["router.example"]', ["delegated", "URL"]),
+        ('delegated = ["ftp://router.example"]', ["URL"]),
+        ('delegated = ["https://me:secret@router.example"]', ["without user"]),
+        ('gateways = ["https://gateway.example/?x=1"]', ["gateways", "URL"]),
+        ('gateways = ["https://gätéway.example"]', ["URL"]),
+        (f'gateways = ["https://{"x" * 2000}.example"]', ["URL"]),
+        ("routing_server = 1", ["routing_server", "true or false"]),
         ('repo = "/elsewhere"', ["repo", "own file"]),
         ("role = ", ["not TOML"]),
         ("a" * 1_100_000, ["larger than"]),

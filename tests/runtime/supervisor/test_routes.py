@@ -23,11 +23,19 @@ CLASSES = {
     "cold": ("shoal.actors.tiers.cold.actor", "ColdTierActor"),
     "transport": ("shoal.actors.transport.actor", "TransportActor"),
     "bootstrap": ("shoal.actors.discovery.bootstrap.actor", "BootstrapActor"),
+    "dht": ("shoal.actors.discovery.dht.actor", "DhtActor"),
+    "pubsub": ("shoal.actors.discovery.pubsub.actor", "PubsubActor"),
+    "mdns": ("shoal.actors.discovery.mdns.actor", "MdnsActor"),
+    "delegated": ("shoal.actors.discovery.delegated.actor", "DelegatedActor"),
+    "gateways": ("shoal.actors.gateways.actor", "GatewaysActor"),
     "wantlist": ("shoal.actors.wantlist.actor", "WantlistActor"),
     "bitswap": ("shoal.actors.bitswap.actor", "BitswapActor"),
     "placement": ("shoal.actors.placement.actor", "PlacementActor"),
+    "announce": ("shoal.actors.announce.actor", "AnnounceActor"),
     "adverts": ("shoal.actors.adverts.actor", "AdvertsActor"),
     "keeper": ("shoal.actors.keeper.actor", "KeeperActor"),
+    "routing": ("shoal.actors.routing.actor", "RoutingActor"),
+    "walk": ("shoal.actors.discovery.walk.actor", "WalkActor"),
 }
 
 

@@ -1,4 +1,4 @@
-"""As much of protobuf as bitswap needs: fields of a message one after another, and the few ways to write one.
+"""As much of protobuf as the node's protocols need: fields of a message one after another, and the ways to write one.
 
 Reading is strict where laxness would hide an attack (lengths are checked before anything is cut out; nothing is
 allocated from a count) and lax where the format is (varints need not be minimal, unknown fields are skipped).
@@ -17,6 +17,7 @@ Part = bytes | memoryview
 VARINT_BYTES_MAX: Final = 10  # bytes of a 64-bit varint, the longest that protobuf knows
 UINT64_MASK: Final = 2**64 - 1
 INT32_SIGN: Final = 2**31
+FIELDS_UNBOUNDED: Final = 2**63  # where the length of the whole message bounds the work well enough
 
 
 def read_uint(data: Part, at: int) -> tuple[int, int]:
@@ -40,15 +41,20 @@ def int32(value: int) -> int:
     return value - 2 * INT32_SIGN if value >= INT32_SIGN else value
 
 
-def fields(data: Part, numbers: tuple[int, ...], views: tuple[int, ...]) -> Iterator[tuple[int, int, Part]]:
+def fields(
+    data: Part, numbers: tuple[int, ...], views: tuple[int, ...], most: int = FIELDS_UNBOUNDED
+) -> Iterator[tuple[int, int, Part]]:
     """Each known field as (field number, value, b"") or (field number, 0, bytes of it).
 
     ``numbers`` are the field numbers that hold varints, ``views`` those that hold bytes.  A known field of another wire
-    type, a group, and a field that is cut short are malformed: RemoteError.
+    type, a group, a field that is cut short, and more than ``most`` fields, known or not, are malformed: RemoteError.
     """
-    at, end = 0, len(data)
+    at, end, left = 0, len(data), most
     try:
         while at < end:
+            left -= 1
+            if left < 0:
+                raise RemoteError(f"protobuf message of more than {most} fields", "protobuf")
             tag, at = read_uint(data, at)
             number, kind = tag >> 3, tag & 7
             if kind == 2:
@@ -86,6 +92,11 @@ def int32_field(number: int, value: int) -> bytes:
     low, high = value & (2**63 - 1), b"\x01"
     tail = varint.encode(low)
     return bytes((number << 3,)) + bytes(byte | 0x80 for byte in tail) + high
+
+
+def uint_field(number: int, value: int) -> bytes:
+    """A field of an unsigned number or an enum, 0 to 2**63 - 1; it is written when it is 0 too."""
+    return bytes((number << 3,)) + varint.encode(value)
 
 
 def bool_field(number: int) -> bytes:

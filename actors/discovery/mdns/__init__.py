@@ -1,0 +1,1 @@
+"""The mDNS actor: peers of the local network."""

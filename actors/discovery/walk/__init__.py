@@ -1,0 +1,1 @@
+"""The random walk: keeps the routing tables of the DHTs fresh."""

@@ -1,0 +1,1 @@
+"""Trustless HTTP gateways as a second exchange, beside bitswap."""
