@@ -175,6 +175,7 @@ class Chooser:
                 self.probe(want, source)
         if self.now < session.probe_at:
             return
+        session.probe_wait = session.probe_wait or PROBE_FIRST_S  # filters may have spared the session its first search
         session.probe_at = self.now + session.probe_wait
         session.probe_wait = min(2 * session.probe_wait, PROBE_EVERY_S)
         strangers = []

@@ -295,3 +295,17 @@ def test_who_begins_to_add_while_a_want_waits_is_asked() -> None:
     hand.lacks("b", CIDS[0])
     hand.tell(told("b", CIDS[900:910]))
     assert hand.sent() == {}, "once"
+
+
+def test_further_holders_are_looked_for_now_and_then_and_not_for_every_want() -> None:
+    """Each look asks every filter: with 200 peers that would be most of the work for a block."""
+    hand = Hand(**{f"p{n}": CIDS if n < 2 else [] for n in range(30)})
+    looks = 0
+    for cid in CIDS[:200]:
+        hand.now += 0.01
+        hand.seek(cid)
+        before = hand.seeker.sessions[1].probe_at
+        ((peer, _),) = kinds(hand.sent()).items()
+        looks += hand.seeker.sessions[1].probe_at > before
+        hand.block(peer, cid)
+    assert looks < 10
