@@ -309,9 +309,6 @@ BROKEN_SHOWN_MAX: Final = Limit(64, "CIDs", "told of one broken pin", "an answer
 # --- what a user orders of the tiers (actors.keeper.orders) --------------------------------------
 MOVED_AT_ONCE_MAX: Final = Limit(256, "blocks", "of one order to move or find them by name", "a request must end")
 ORDERS_MAX: Final = Limit(64, "orders", "to move or evict blocks under way or waiting at one time", "nothing unbounded")
-
-# What finding is bounded by stands beside this module and is part of it.
-from shoal.messages.limits_finding import *  # noqa: E402, F403  # last, so that the table has it last
 # --- the DHT (actors.discovery.dht) --------------------------------------------------------------
 DHT_MESSAGE_MAX: Final = Limit(
     512 * KIB, "bytes", "of one message; 1,000 providers with addresses fit", "go-libp2p reads 4 MiB"
@@ -354,3 +351,6 @@ DHT_PROBES_MAX: Final = Limit(256, "peers", "connected servers that wait to be t
 DHT_FAILED_KEPT: Final = Limit(4096, "peers", "remembered for a while as not answering", "nothing unbounded")
 DHT_VALUES_GATHERED: Final = Limit(64, "values", "gathered by one search for a value", "64 KiB each")
 DHT_PROVIDE_WAITING: Final = Limit(1048576, "CIDs", "that wait to be provided", "as many as can be pinned")
+
+# What finding is bounded by stands beside this module and is part of it.
+from shoal.messages.limits_finding import *  # noqa: E402, F403  # last, so that the table has it last
