@@ -75,6 +75,7 @@ DHT_PROBES_MAX: Final = Limit(256, "peers", "connected servers that wait to be t
 DHT_FAILED_KEPT: Final = Limit(4096, "peers", "remembered for a while as not answering", "nothing unbounded")
 DHT_VALUES_GATHERED: Final = Limit(64, "values", "gathered by one search for a value", "64 KiB each")
 DHT_PROVIDE_WAITING: Final = Limit(1048576, "CIDs", "that wait to be provided", "as many as can be pinned")
+DHT_DIALS_MAX: Final = Limit(64, "dials", "of ours at one time; the transport has 160 for all", "go-libp2p swarm")
 
 # --- routing and the peer book (actors.routing, storage.peerbook) --------------------------------
 BOOK_PEERS_MAX: Final = Limit(10_000, "peers", "of the book that are not connected, about 1 KiB each", "CVE-2023-40583")
