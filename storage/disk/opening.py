@@ -16,6 +16,8 @@ from shoal.storage.disk.faults import primary_code
 
 TRIES: Final = 3  # what lasts longer than that is no moment's trouble: the file is opened for reading, as SQLite has it
 
+_ANY_TABLE: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' LIMIT 1"
+
 
 def connected(path: Path, timeout_s: float) -> sqlite3.Connection:
     """A connection of the calling thread, in autocommit mode, opened again if only a moment kept it from writing.
@@ -24,18 +26,22 @@ def connected(path: Path, timeout_s: float) -> sqlite3.Connection:
     """
     for _ in range(TRIES - 1):
         conn = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
-        # An empty file cannot have been opened for reading alone, and a transaction would settle its page size.
-        if not path.stat().st_size or not _only_reads(conn) or not os.access(path, os.W_OK):
+        if not _only_reads(conn) or not os.access(path, os.W_OK):
             return conn
         conn.close()
     return sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
 
 
 def _only_reads(conn: sqlite3.Connection) -> bool:
-    """Whether SQLite refuses to write.  Any other fault is left to whoever uses the connection."""
+    """Whether SQLite refuses to write.  Any other fault is left to whoever uses the connection.
+
+    A deletion of nothing needs the right to write and writes nothing.  ``BEGIN IMMEDIATE`` would not do: on a file that
+    is open for reading it begins a transaction that reads.  An empty file cannot have been opened for reading alone.
+    """
     try:
-        conn.execute("BEGIN IMMEDIATE")
-        conn.execute("ROLLBACK")
-    except sqlite3.Error as fault:
-        return primary_code(fault) == sqlite3.SQLITE_READONLY
+        row = conn.execute(_ANY_TABLE).fetchone()
+        if row is not None:
+            conn.execute('DELETE FROM "{}" WHERE 0'.format(row[0].replace('"', '""')))
+    except (sqlite3.Error, UnicodeDecodeError, AttributeError) as fault:  # the last two: a damaged schema
+        return isinstance(fault, sqlite3.Error) and primary_code(fault) == sqlite3.SQLITE_READONLY
     return False
