@@ -366,6 +366,7 @@ DHT_LOOKUP_ROWS: Final = Limit(512, "peers", "that one lookup remembers, nearest
 DHT_LOOKUPS_MAX: Final = Limit(64, "lookups", "at one time, both DHTs; more wait", "each has ten requests out")
 DHT_LOOKUPS_WAITING: Final = Limit(512, "lookups", "that wait for their turn; more are refused", "nothing unbounded")
 DHT_CALLS_MAX: Final = Limit(1024, "requests", "to peers that have not ended; more fail at once", "nothing unbounded")
+DHT_DIALS_MAX: Final = Limit(64, "dials", "of ours at one time; the transport has 160 for all", "go-libp2p swarm")
 DHT_STREAMS_IDLE: Final = Limit(128, "streams", "of ours kept open without a request; oldest out", "go-libp2p rcmgr")
 DHT_ANSWERS_BYTES_PEER: Final = Limit(
     256 * KIB, "bytes", "of answers that a peer has not taken; then its stream is reset", "slow readers"
