@@ -32,7 +32,7 @@ _GARBLED: Final = (OverflowError, UnicodeDecodeError)  # a number or a name in t
 _LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
 
 
-def _is_damage(fault: sqlite3.Error, path: Path) -> bool:
+def speaks_of_bytes(fault: sqlite3.Error, path: Path) -> bool:
     """Whether the bytes in the file are at fault.
 
     A flipped bit of the header's version bytes makes SQLite take the file for a newer one, which may only be read.
@@ -137,7 +137,7 @@ class PinFile(SqliteFile):
         except sqlite3.ProgrammingError:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except sqlite3.Error as fault:
-            if _is_damage(fault, self.path):
+            if speaks_of_bytes(fault, self.path):
                 raise self.damaged(str(fault)) from fault
             raise translate(fault, doing, self.path) from fault
         except _GARBLED as fault:
@@ -191,7 +191,7 @@ class UsageFile(SqliteFile):
             except sqlite3.ProgrammingError:
                 raise
             except (sqlite3.Error, *_GARBLED) as fault:
-                if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
+                if isinstance(fault, sqlite3.Error) and not speaks_of_bytes(fault, self.path):
                     raise translate(fault, doing, self.path) from fault
                 if self.marking:
                     self.drop_marks()
@@ -236,7 +236,7 @@ class UsageFile(SqliteFile):
         """Set the damaged file aside and open an empty one.  Raises what the device says, or for damage that stays."""
         if isinstance(fault, sqlite3.ProgrammingError):
             raise fault
-        if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
+        if isinstance(fault, sqlite3.Error) and not speaks_of_bytes(fault, self.path):
             raise translate(fault, doing, self.path) from fault
         super().close()
         self._set_aside()

@@ -8,7 +8,6 @@ is told again within a day.  Begin at ``RecordsFile.run``.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any, Final, TypeVar
 from shoal.messages.errors import StorageFault
 from shoal.messages.limits import RECORDS_WAL_BYTES
 from shoal.storage.catalog import schema as common
-from shoal.storage.catalog.files import SqliteFile
-from shoal.storage.disk.faults import is_damage, translate
+from shoal.storage.catalog.files import SqliteFile, speaks_of_bytes
+from shoal.storage.disk.faults import translate
 from shoal.storage.records.schema import RECORDS, SUMS_ARE_RIGHT
 
 Result = TypeVar("Result")
@@ -136,7 +135,7 @@ class RecordsFile(SqliteFile):
         """Set the damaged file aside and open an empty one.  Raises what the device says when it is not damage."""
         if isinstance(fault, sqlite3.ProgrammingError):
             raise fault
-        if isinstance(fault, sqlite3.Error) and not _speaks_of_bytes(fault, self.path):
+        if isinstance(fault, sqlite3.Error) and not speaks_of_bytes(fault, self.path):
             raise translate(fault, doing, self.path) from fault
         super().close()
         self._set_aside()
@@ -163,12 +162,3 @@ def row_of(conn: sqlite3.Connection, query: str) -> tuple[Any, ...]:
     if row is None:
         raise sqlite3.OperationalError("a row that was written is not there")
     return row
-
-
-def _speaks_of_bytes(fault: sqlite3.Error, path: Path) -> bool:
-    """Whether the bytes in the file are at fault.
-
-    A flipped bit of the header's version bytes makes SQLite take the file for a newer one, which may only be read.
-    """
-    header = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
-    return header or is_damage(fault)
