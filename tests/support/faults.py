@@ -22,7 +22,18 @@ POLL_S: Final = 0.02
 WAIT_S: Final = 30.0
 """How long anything is waited for, unless a test says otherwise; a machine that is busy needs many times the usual."""
 
-ACTORS: Final = ("memory", "disk", "cold", "keeper", "placement", "wantlist", "transport", "bitswap", "bootstrap")
+ACTORS: Final = (
+    "memory",
+    "disk",
+    "cold",
+    "keeper",
+    "placement",
+    "wantlist",
+    "transport",
+    "bitswap",
+    "bootstrap",
+    "routing",
+)
 
 
 def noise(size: int, seed: str) -> bytes:
