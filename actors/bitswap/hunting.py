@@ -69,7 +69,8 @@ class Hunting:
             if isinstance(reply, routing.ProvidersFound):
                 self.finding.found(ticket, reply.providers, at)
             elif isinstance(reply, routing.SearchEnded):
-                rows = [(one.source, one.ended_s - one.began_s, one.outcome) for one in reply.reports]
+                asked = [one for one in reply.reports if one.source != routing.BOOK]
+                rows = [(one.source, one.ended_s - one.began_s, one.outcome) for one in asked]
                 self.finding.ended(ticket, rows, at)
             elif ticket in self.finding.tickets:
                 if _is_late(reply):

@@ -16,6 +16,7 @@ from shoal.actors.routing.rows import CLIENT, OTHER, Facts
 from shoal.messages.routing import BITSWAP, Provider
 
 RTT_GUESS_S: Final = 0.2  # seconds of a round trip that was never measured
+RTT_MIN_S: Final = 0.0001  # seconds; a shorter one says no more
 RTT_MAX_S: Final = 10.0  # seconds; a longer one says no more
 DIAL_ROUNDS: Final = 3.0  # round trips for TCP, Noise and yamux
 RELAY_S: Final = 1.0  # seconds more through a relay, and a hole that may not be punched
@@ -28,7 +29,7 @@ TRIES_MAX: Final = 20.0  # expected tries of a peer that only ever failed
 
 def cost_s(facts: Facts) -> float:
     """Expected seconds until a first block; smaller is better, never 0, always finite."""
-    rtt = min(facts.rtt_s, RTT_MAX_S) if facts.rtt_s > 0 else RTT_GUESS_S
+    rtt = min(max(facts.rtt_s, RTT_MIN_S), RTT_MAX_S) if facts.rtt_s > 0 else RTT_GUESS_S
     seconds = 2 * rtt
     if not facts.connected:
         seconds += DIAL_ROUNDS * rtt

@@ -15,7 +15,7 @@ from shoal.messages.cid import CID
 from shoal.messages.limits import NOBODY_KEPT_MAX, PROVIDERS_KEPT_MAX
 
 KEPT_S: Final = 600.0  # seconds for which a provider is remembered; records of the DHT live for 48 h
-NOBODY_S: Final = 10.0  # seconds; whoever adds the block meanwhile is found that much later
+NOBODY_S: Final = 4.0  # seconds; whoever adds the block meanwhile is found later by that; bitswap asks again after five
 EACH_MAX: Final = 10  # providers of one CID; boxo asks for as many
 
 

@@ -11,7 +11,7 @@ All is done through the context, so the same code runs in the simulation.  Not h
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -22,12 +22,13 @@ from shoal.messages import transport
 from shoal.messages.base import Message
 from shoal.messages.envelope import as_buffers
 from shoal.messages.errors import RemoteError
-from shoal.messages.limits import DHT_CALLS_MAX, DHT_MESSAGE_MAX, DHT_STREAMS_IDLE
+from shoal.messages.limits import DHT_CALLS_MAX, DHT_DIALS_MAX, DHT_MESSAGE_MAX, DHT_STREAMS_IDLE
 from shoal.messages.replies import Failed
 
 CALL_TIMEOUT_S: Final = 10.0  # seconds for one call with its dial and stream (go-libp2p-kad-dht reads for 10 s)
 IDLE_S: Final = 30.0  # seconds that a stream is kept without a call; others' servers keep it for 60
 OVERTAKEN_S: Final = 1.5  # seconds after which a call no longer holds up those behind it
+FAIR_S: Final = 3.0  # seconds that a peer must have had to be reached before it is to blame for a call's end
 SWEEP_S: Final = 5.0  # seconds between looks at idle streams
 
 
@@ -41,6 +42,8 @@ class Calls:
         self.lines: OrderedDict[tuple[str, str], Line] = OrderedDict()  # the least recently used first
         self.streams: dict[int, Line] = {}
         self.open = 0  # calls that have not ended
+        self.dialling = 0
+        self._to_dial: deque[Line] = deque()
         self._sweeping = False
 
     # --- asked ---------------------------------------------------------------------------------------------
@@ -156,8 +159,25 @@ class Calls:
             self._dial(line)
 
     def _dial(self, line: Line) -> None:
+        """Dial when fewer than DHT_DIALS_MAX are being dialled: the transport has a bound too, for all actors."""
+        line.busy, line.tried = True, math.inf
+        self._to_dial.append(line)
+        self._dial_next()
+
+    def _dial_next(self) -> None:
+        while self._to_dial and self.dialling < DHT_DIALS_MAX.value:
+            line = self._to_dial.popleft()
+            if line.waiting and self._is_current(line):
+                self.dialling += 1
+                self._dial_now(line)
+            else:
+                line.busy = False
+
+    def _dial_now(self, line: Line) -> None:
         def answered(reply: Message) -> None:
             line.busy = False
+            self.dialling -= 1
+            self._dial_next()
             if not self._is_current(line):
                 return
             if isinstance(reply, transport.Dialed):
@@ -165,7 +185,7 @@ class Calls:
             else:
                 self._fail_all(line, *_why(reply))
 
-        line.busy = True
+        line.tried = self.ctx.now()
         dial = transport.Dial(line.peer, line.addrs)
         self.ctx.request(dial, answered, deadline=math.inf, timeout_s=CALL_TIMEOUT_S)
 
@@ -184,7 +204,7 @@ class Calls:
                 reason, ours = _why(reply)
                 self._fail_all(line, reason, ours or line.peer not in self.connected)
 
-        line.busy = True
+        line.busy, line.tried = True, min(line.tried, self.ctx.now())
         opening = transport.OpenStream(line.peer, (line.protocol,), DHT_MESSAGE_MAX.value)
         self.ctx.request(opening, answered, deadline=math.inf, timeout_s=CALL_TIMEOUT_S)
 
@@ -250,7 +270,8 @@ class Calls:
                 return
             line.call = None
             self._close(line, reset=True)
-        self._end(call, Outcome(failure="no answer in time"))
+        ours = line.busy and self.ctx.now() - line.tried < FAIR_S
+        self._end(call, Outcome(failure="no answer in time", ours=ours))
         self._advance(line)
 
     def _close(self, line: Line, *, reset: bool) -> None:

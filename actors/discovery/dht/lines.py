@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class Line:
     protocol: str
     addrs: tuple[str, ...] = ()
     stream: int = 0
-    busy: bool = False  # being dialled, or its stream opened
+    busy: bool = False  # waits to be dialled, is being dialled, or its stream is being opened
+    tried: float = math.inf  # since when it is being dialled, or its stream opened; infinity: it waits for its turn
     used: int = 0  # calls that this stream has ended well
     queued: int = 0  # bytes handed to the stream
     written: int = 0  # bytes of them that the transport has written
