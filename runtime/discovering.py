@@ -69,8 +69,8 @@ class Discovering:
         while not told or not count or len(told) < count:
             for word in self._ask_routing(cid, count - len(told) if count else 0, deadline, nobody_yet=not told):
                 if isinstance(word, routing.Provider):
-                    if word.peer in told:
-                        continue  # of the search before routing died
+                    if word.peer in told or (count and len(told) >= count):
+                        continue  # of the search before routing died, or more than were asked for
                     told.add(word.peer)
                 yield word
                 if isinstance(word, routing.SearchEnded):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shoal.actors.adverts.actor import AdvertsActor
 from shoal.actors.announce.actor import AnnounceActor
@@ -30,6 +30,9 @@ from shoal.runtime.supervisor.specs import ChildSpec
 from shoal.storage.announcements.store import Announcements
 from shoal.storage.peerbook.store import PeerStore
 from shoal.storage.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from shoal.actors.web.client import HttpClient
 
 PEER_BOOK: Final = "peers.sqlite"  # in the node's folder
 KeptPeers = tuple[tuple[str, tuple[str, ...]], ...]  # peer ids and their multiaddrs, without /p2p
@@ -76,6 +79,7 @@ class Finding:
     dns_server: tuple[str, int] | None = None  # that names in addresses are asked of; None: the system's
     listen: tuple[str, ...] = ()  # multiaddrs that the node listens on; mDNS speaks on those interfaces alone
     lan: Callable[[], LocalNetwork] | None = None  # instead of those: the simulation's
+    web: Callable[[Context], HttpClient] | None = None  # HTTP other than by sockets: the simulation's
 
 
 def _dht(finding: Finding, ctx: Context) -> DhtActor:
@@ -107,7 +111,7 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     if "filters" in finding.sources:  # --- Bloom adverts
         specs.append(ChildSpec("adverts", AdvertsActor))
     # --- over HTTP: delegated routing and gateways
-    specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways)
+    specs += web_specs(finding.delegated if "delegated" in finding.sources else (), finding.gateways, finding.web)
     # --- mDNS
     if "mdns" in finding.sources:
         specs.append(ChildSpec("mdns", lambda ctx: MdnsActor(ctx, _local_network(finding))))

@@ -46,6 +46,7 @@ class Chooser:
     rng: random.Random
     now: float
     budget: int
+    advertised: bool = False  # some peer has told what it holds in a filter
 
     def assign(self, session: Session, wants: Iterable[Want]) -> int:
         """Ask for some of the session's idle wants, given in order; how many left the queue."""
@@ -92,10 +93,10 @@ class Chooser:
                     likely.append(source)
         for peer in session.vouched:
             source = self.sources.get(peer)
-            if source is not None and peer not in session.records and self._vouches(want, source):
+            if source is not None and peer not in session.records and self.vouches(want, source):
                 likely.append(source)
-        if not likely:
-            likely = [source for source in self.sources.values() if self._vouches(want, source)]
+        if not likely and self.advertised:
+            likely = [source for source in self.sources.values() if self.vouches(want, source)]
             for source in likely:
                 session.vouch(source.peer)
         return likely, unlikely
@@ -109,7 +110,8 @@ class Chooser:
         word = source.advert.says(want.cid, self.now)
         return Word.UNKNOWN if word in DENIALS and doubted(want, self.now) else word
 
-    def _vouches(self, want: Want, source: Source) -> bool:
+    def vouches(self, want: Want, source: Source) -> bool:
+        """Whether the peer may be asked for the block on its filter's word."""
         return source.advert is not None and self.may_ask(want, source) and self.word(want, source) is Word.YES
 
     def known(self, session: Session) -> list[Source]:
@@ -170,11 +172,12 @@ class Chooser:
                     self.probe(want, source)
             # One filter was wrong: of those that say the same, some are asked at a time, or many liars would take long.
             vouchers = (self.sources.get(peer) for peer in session.vouched if peer not in want.tried)
-            also = (source for source in vouchers if source is not None and self._vouches(want, source))
+            also = (source for source in vouchers if source is not None and self.vouches(want, source))
             for source in islice(also, WIDE_PEERS.value):
                 self.probe(want, source)
         if self.now < session.probe_at:
             return
+        session.probe_wait = session.probe_wait or PROBE_FIRST_S  # filters may have spared the session its first search
         session.probe_at = self.now + session.probe_wait
         session.probe_wait = min(2 * session.probe_wait, PROBE_EVERY_S)
         strangers = []

@@ -100,6 +100,7 @@ def told(seeker: Seeker, message: PeerFilter, now: float) -> bool:
     except RemoteError:
         source.advert = None
         return False
+    seeker.advertised = True
     if not changed:
         return first
     waiting = chain.from_iterable((*session.exhausted, *session.searching) for session in seeker.sessions.values())
@@ -115,6 +116,7 @@ def told(seeker: Seeker, message: PeerFilter, now: float) -> bool:
 
 def forget(seeker: Seeker) -> None:
     """Nobody will tell us of changes any more."""
+    seeker.advertised = False
     for source in seeker.sources.values():
         source.advert = None
 

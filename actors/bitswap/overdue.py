@@ -69,6 +69,8 @@ def _hedge(seeker: Seeker, want: Want, slow: Source, now: float) -> None:
     size = want.home.block_size
     holders = {source.peer: source for source in chooser.known(want.home)}
     holders.update({peer: seeker.sources[peer] for peer in want.haves})
+    vouchers = (seeker.sources.get(peer) for peer in want.home.vouched)
+    holders.update({one.peer: one for one in vouchers if one is not None and chooser.vouches(want, one)})
     spare = [
         source
         for source in holders.values()

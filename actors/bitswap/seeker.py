@@ -49,6 +49,7 @@ class Seeker:
     def __init__(self, rng: random.Random, budget: int) -> None:
         self.rng = rng
         self.budget = budget
+        self.advertised = False  # some peer has told what it holds in a filter
         self.sources: dict[str, Source] = {}
         self.wants: dict[CID, Want] = {}
         self.sessions: dict[int, Session] = {}
@@ -345,7 +346,7 @@ class Seeker:
     def chooser(self, now: float) -> Chooser:
         """One round of choosing, with what the budget still allows."""
         asked = sum(source.in_flight for source in self.sources.values())
-        return Chooser(self.sources, self.rng, now, self.budget - asked - self.unstored)
+        return Chooser(self.sources, self.rng, now, self.budget - asked - self.unstored, self.advertised)
 
     def settle(self, now: float) -> None:
         """Ask for what is idle, as far as windows and budget go; new peers get what nobody had."""

@@ -130,8 +130,9 @@ class Session:
 
     def vouch(self, peer: str) -> None:
         """The peer's filter says that it has something of this session."""
-        if len(self.vouched) < SESSION_SOURCES_MAX:
-            self.vouched[peer] = None
+        self.vouched[peer] = None
+        if len(self.vouched) > SESSION_SOURCES_MAX:
+            del self.vouched[next(iter(self.vouched))]
 
     def lacks(self, peer: str) -> None:
         """The peer lacks something of this session; after many in a row it is not asked first any more."""

@@ -4,8 +4,9 @@ Behind ``actors/discovery/mdns/lan.LocalNetwork``; begin with ``ZeroconfNetwork`
 leave word for the thread, which looks at what is wanted and makes it so: sockets on the right interfaces, one
 announcement, questions.  Where the system refuses - no network yet, the port taken - it tries again by and by.
 
-Which interfaces: those that the node listens on, but for loopback.  So a node that listens on loopback alone, as every
-test does, opens nothing here and says nothing to anybody.
+Which interfaces: those that the node listens on and that have an address of a local network.  So a node that listens on
+loopback alone, as every test does, opens nothing here and says nothing to anybody; nor does a server that has public
+addresses alone, which would answer questions from anywhere, with forged senders too.
 
 Bounds: the library keeps up to 10,000 records of others, and a packet may bring 9 KB.  Nothing here needs them, so what
 others say is taken out of its cache as it comes, but for some hundred TXT records, of which it then tells when they are
@@ -33,7 +34,7 @@ from zeroconf._protocol.outgoing import DNSOutgoing
 from zeroconf.asyncio import AsyncZeroconf
 from zeroconf.const import _CLASS_IN, _FLAGS_QR_QUERY, _TYPE_PTR
 
-from shoal.actors.discovery.mdns.announcement import packed
+from shoal.actors.discovery.mdns.announcement import is_local, packed
 from shoal.actors.discovery.mdns.lan import Heard
 from shoal.messages.limits import MDNS_HEARD_MAX, MDNS_RECORDS_MAX
 from shoal.runtime.network.listening import concrete
@@ -96,7 +97,7 @@ class ZeroconfNetwork:
     def _interfaces(self) -> frozenset[str]:
         """The IPv4 addresses of the interfaces to speak on."""
         found = (ipaddress.ip_address(addr.split("/")[2]) for addr in concrete(self._listen))
-        return frozenset(str(ip) for ip in found if ip.version == 4 and not ip.is_loopback)
+        return frozenset(str(ip) for ip in found if ip.version == 4 and is_local(ip))
 
 
 class _Run:

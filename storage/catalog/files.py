@@ -9,69 +9,30 @@ StorageFull from either.  Begin at ``UsageFile.run``.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlite_utils import Database
-
 from shoal.messages.errors import StorageFault, Unavailable
 from shoal.storage.catalog import schema
 from shoal.storage.disk.commits import Commits
-from shoal.storage.disk.faults import is_damage, translate
+from shoal.storage.disk.faults import translate
+from shoal.storage.sqlite_file import GARBLED, SoftFile, SqliteFile, remove, speaks_of_bytes
 
 Result = TypeVar("Result")
 
 PINS_REMEDY: Final = (
     "put back a copy of the file; or, to go on without those pins, move it and the usage file away and pin again"
 )
-_GARBLED: Final = (OverflowError, UnicodeDecodeError)  # a number or a name in the file that we never wrote
-_LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
 
 
-def _is_damage(fault: sqlite3.Error, path: Path) -> bool:
-    """Whether the bytes in the file are at fault.
+class CatalogFile(SqliteFile):
+    """What the two have in common."""
 
-    A flipped bit of the header's version bytes makes SQLite take the file for a newer one, which may only be read.
-    """
-    header = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
-    return header or is_damage(fault)
-
-
-class SqliteFile:
-    """One connection, of the thread that called ``open``."""
-
+    WHAT = "the catalogue"
     kind: schema.FileKind
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._db: Database | None = None
-        self._commits = Commits()
-
-    @property
-    def db(self) -> Database:
-        """The open database.  Raises Unavailable when it is not open."""
-        if self._db is None:
-            raise Unavailable(f"the catalogue {self.path} is not open", "open it first")
-        return self._db
-
-    @property
-    def conn(self) -> sqlite3.Connection:
-        return self.db.conn
-
-    def _check_closed(self) -> None:
-        if self._db is not None:
-            raise Unavailable(f"the catalogue {self.path} is open already", "close it first")
-
-    def close(self) -> None:
-        """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
-        db, self._db = self._db, None
-        if db is not None:
-            with contextlib.suppress(sqlite3.DatabaseError):
-                db.close()  # what was acknowledged is in the log, and the next open plays it back
 
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[None]:
@@ -91,7 +52,7 @@ class SqliteFile:
             raise
 
 
-class PinFile(SqliteFile):
+class PinFile(CatalogFile):
     """``pins.sqlite``: what ``writing`` has committed survives a kill and a power cut."""
 
     kind = schema.PINS
@@ -137,35 +98,34 @@ class PinFile(SqliteFile):
         except sqlite3.ProgrammingError:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except sqlite3.Error as fault:
-            if _is_damage(fault, self.path):
+            if speaks_of_bytes(fault, self.path):
                 raise self.damaged(str(fault)) from fault
             raise translate(fault, doing, self.path) from fault
-        except _GARBLED as fault:
+        except GARBLED as fault:
             raise self.damaged(str(fault)) from fault
 
 
-class UsageFile(SqliteFile):
+class UsageFile(CatalogFile, SoftFile):
     """``usage.sqlite`` with, while a marking lasts, ``marks.sqlite`` attached to it.
 
     ``rebuilt`` counts how often the file was found damaged and begun anew; ``why_rebuilt`` is what was last found.
     """
 
     kind = schema.USAGE
+    REMEDY = "remove it: it is made anew from the tiers"
 
     def __init__(self, path: Path, marks_path: Path) -> None:
         super().__init__(path)
         self.marks_path = marks_path
         self.marking = False
-        self.rebuilt = 0
-        self.why_rebuilt = ""
 
     def open(self) -> None:
         """Open or make the file; a damaged one is set aside.  What a marking has left behind is removed."""
         self._check_closed()
-        self._remove(self.marks_path)
+        remove(self.marks_path)
         try:
             self._connect()
-        except (sqlite3.Error, *_GARBLED) as fault:
+        except (sqlite3.Error, *GARBLED) as fault:
             self._begin_anew(fault, "open the usage of blocks")
 
     def close(self) -> None:
@@ -190,8 +150,8 @@ class UsageFile(SqliteFile):
                     return work(self.conn)
             except sqlite3.ProgrammingError:
                 raise
-            except (sqlite3.Error, *_GARBLED) as fault:
-                if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
+            except (sqlite3.Error, *GARBLED) as fault:
+                if isinstance(fault, sqlite3.Error) and not speaks_of_bytes(fault, self.path):
                     raise translate(fault, doing, self.path) from fault
                 if self.marking:
                     self.drop_marks()
@@ -203,7 +163,7 @@ class UsageFile(SqliteFile):
 
     def add_marks(self) -> None:
         """Attach an empty file of marks.  Raises StorageFull or StorageFault, and then there is none."""
-        self._remove(self.marks_path)
+        remove(self.marks_path)
         self.marking = True
         try:
             schema.attach_marks(self.conn, self.marks_path)
@@ -219,7 +179,7 @@ class UsageFile(SqliteFile):
         with contextlib.suppress(sqlite3.Error):  # it may not have come as far as being attached
             self.conn.execute("DETACH marks")
         with contextlib.suppress(StorageFault):
-            self._remove(self.marks_path)  # if not now, then before the next ones
+            remove(self.marks_path)  # if not now, then before the next ones
 
     def _connect(self) -> None:
         db = schema.connect(self.path, self.kind)
@@ -231,37 +191,3 @@ class UsageFile(SqliteFile):
             db.close()
             raise
         self._db, self._commits = db, Commits()
-
-    def _begin_anew(self, fault: Exception, doing: str) -> None:
-        """Set the damaged file aside and open an empty one.  Raises what the device says, or for damage that stays."""
-        if isinstance(fault, sqlite3.ProgrammingError):
-            raise fault
-        if isinstance(fault, sqlite3.Error) and not _is_damage(fault, self.path):
-            raise translate(fault, doing, self.path) from fault
-        super().close()
-        self._set_aside()
-        self.rebuilt += 1
-        self.why_rebuilt = str(fault)
-        try:
-            self._connect()
-        except sqlite3.Error as again:
-            raise translate(again, doing, self.path) from again
-
-    def _set_aside(self) -> None:
-        """Keep the damaged file for study, one at a time, without its log, which would be played into a new one."""
-        try:
-            self.path.replace(self.path.with_name(self.path.name + ".damaged"))
-        except OSError as fault:
-            raise StorageFault(
-                f"the damaged {self.path} cannot be moved away: {fault}", "remove it: it is made anew from the tiers"
-            ) from fault
-        self._remove(self.path)
-
-    def _remove(self, path: Path) -> None:
-        for name in (path.name, *(path.name + suffix for suffix in _LOGS)):
-            try:
-                path.with_name(name).unlink(missing_ok=True)
-            except OSError as fault:
-                raise StorageFault(
-                    f"cannot remove {path.with_name(name)}: {fault}", "make the folder writable for the node's user"
-                ) from fault

@@ -21,6 +21,7 @@ from sqlite_utils.db import Table
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import CATALOG_WAL_BYTES, KIB, MIB
 from shoal.storage.disk.faults import readable_schema, sync_name
+from shoal.storage.disk.opening import connected
 
 PAGE_BYTES: Final = 4 * KIB  # rows are found by hash: each that changes puts a page of its own into the log
 BUSY_TIMEOUT_S: Final = 2.0  # the repo lock keeps others out; this only outlasts a dying actor's connection
@@ -98,7 +99,7 @@ def connect(path: Path, kind: FileKind, *, may_make: bool = True) -> Database:
     Missing for one without tables unless it ``may_make`` them, and ``sqlite3.Error`` for what the disk does.
     """
     is_new = not path.exists()
-    conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    conn = connected(path, BUSY_TIMEOUT_S)
     try:
         # Plugins would let any package that is installed run code on our connection.
         db = Database(conn, recursive_triggers=False, execute_plugins=False)

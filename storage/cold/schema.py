@@ -19,6 +19,7 @@ from sqlite_utils import Database, Migrations
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import DISK_WAL_BYTES, KIB
 from shoal.storage.disk.faults import is_damage, readable_schema
+from shoal.storage.disk.opening import connected
 from shoal.storage.disk.schema import BUSY_TIMEOUT_S, table
 from shoal.storage.repo import sync_folder
 
@@ -76,7 +77,7 @@ def set_aside(path: Path) -> None:
 
 def _connect(path: Path) -> Database:
     is_new = not path.exists()
-    conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    conn = connected(path, BUSY_TIMEOUT_S)
     try:
         # Plugins would let any package that is installed run code on our connection.
         db = Database(conn, recursive_triggers=False, execute_plugins=False)

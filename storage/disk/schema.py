@@ -20,6 +20,7 @@ from sqlite_utils.db import Table
 from shoal.messages.errors import BadConfig
 from shoal.messages.limits import BLOCK_BYTES_MAX, DISK_WAL_BYTES, KIB
 from shoal.storage.disk.faults import readable_schema, sync_name
+from shoal.storage.disk.opening import connected
 
 APPLICATION_ID: Final = 0x5348_4F41  # "SHOA": tells our file from any other SQLite file
 # Half of SQLite's largest page.  Interleaved runs on one disk, 64 / 32 / 16 KiB pages: durable puts of 16 blocks of
@@ -65,7 +66,7 @@ def connect(path: Path) -> Database:
     ``sqlite3.Error`` for what the disk does.
     """
     is_new = not path.exists()
-    conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    conn = connected(path, BUSY_TIMEOUT_S)
     try:
         # Plugins would let any package that is installed run code on our connection.
         db = Database(conn, recursive_triggers=False, execute_plugins=False)

@@ -9,46 +9,39 @@ One thread uses it: the one that called ``open``.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sqlite3
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from sqlite_utils import Database
 
-from shoal.messages.errors import StorageFault, Unavailable
 from shoal.messages.limits import ADDRESSES_PER_PEER, BOOK_PEERS_MAX
 from shoal.storage.catalog.schema import connect, table
-from shoal.storage.disk.faults import is_damage, translate
 from shoal.storage.peerbook.rows import StoredAddr, StoredPeer
 from shoal.storage.peerbook.schema import PEERS
+from shoal.storage.sqlite_file import GARBLED, SoftFile
 
-_GARBLED: Final = (OverflowError, UnicodeDecodeError, TypeError, ValueError)  # values that we never wrote
-_LOGS: Final = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
+_GARBLED: Final = (*GARBLED, TypeError, ValueError)  # values that we never wrote
 _PEERS: Final = "SELECT * FROM peers ORDER BY step DESC, seen DESC LIMIT ?"
 _ADDRS: Final = "SELECT addr, expires, sources, worked FROM addrs WHERE peer = ? ORDER BY place LIMIT ?"
 
 
-class PeerStore:
+class PeerStore(SoftFile):
     """One file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rebuilt = 0
-        self._db: Database | None = None
+    WHAT = "the peer book"
+    REMEDY = "remove it: the node learns of peers anew"
 
     def open(self) -> list[StoredPeer]:
         """Open or make the file; what it holds, the best known first.
 
         Raises BadConfig for a file of a newer shoal or another program, StorageFault or StorageFull for the disk.
         """
-        if self._db is not None:
-            raise Unavailable(f"the peer book {self.path} is open already", "close it first")
+        self._check_closed()
         try:
-            self._db = connect(self.path, PEERS)
-            return self._read(self._db)
+            self._connect()
+            return self._read(self.db)
         except (sqlite3.Error, *_GARBLED) as fault:
             self._begin_anew(fault, "open the peer book")
             return []
@@ -58,10 +51,8 @@ class PeerStore:
 
         False when the file was damaged and begun anew: then everything is to be written.
         """
-        if self._db is None:
-            raise Unavailable(f"the peer book {self.path} is not open", "open it first")
         try:
-            self._write(self._db, list(changed), list(gone))
+            self._write(self.db, list(changed), list(gone))
         except sqlite3.ProgrammingError:
             raise  # a wrong thread or a wrong statement: our bug, not the disk's
         except (sqlite3.Error, *_GARBLED) as fault:
@@ -69,14 +60,10 @@ class PeerStore:
             return False
         return True
 
-    def close(self) -> None:
-        """Fold the log into the file and let go of both.  Safe to call twice; never raises a disk's error."""
-        db, self._db = self._db, None
-        if db is not None:
-            with contextlib.suppress(sqlite3.DatabaseError):
-                db.close()
-
     # --- within ------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._db = connect(self.path, PEERS)
 
     def _read(self, db: Database) -> list[StoredPeer]:
         rows = db.conn.execute(_PEERS, (BOOK_PEERS_MAX.value,)).fetchall()
@@ -102,26 +89,6 @@ class PeerStore:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
-
-    def _begin_anew(self, fault: Exception, doing: str) -> None:
-        """Set a damaged file aside and open an empty one.  Raises what the device says."""
-        if isinstance(fault, sqlite3.Error) and not is_damage(fault):
-            self.close()
-            raise translate(fault, doing, self.path) from fault
-        self.close()
-        try:
-            self.path.replace(self.path.with_name(self.path.name + ".damaged"))
-            for suffix in _LOGS:  # a log would be played into the new file
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        except OSError as refused:
-            raise StorageFault(
-                f"the damaged {self.path} cannot be moved away: {refused}", "remove it: the node learns of peers anew"
-            ) from refused
-        self.rebuilt += 1
-        try:
-            self._db = connect(self.path, PEERS)
-        except sqlite3.Error as again:
-            raise translate(again, doing, self.path) from again
 
 
 def _peer_row(one: StoredPeer) -> dict[str, Any]:

@@ -8,7 +8,6 @@ is told again within a day.  Begin at ``RecordsFile.run``.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,8 @@ from typing import Any, Final, TypeVar
 from shoal.messages.errors import StorageFault
 from shoal.messages.limits import RECORDS_WAL_BYTES
 from shoal.storage.catalog import schema as common
-from shoal.storage.catalog.files import SqliteFile
-from shoal.storage.disk.faults import is_damage, translate
 from shoal.storage.records.schema import RECORDS, SUMS_ARE_RIGHT
+from shoal.storage.sqlite_file import GARBLED, SoftFile
 
 Result = TypeVar("Result")
 
@@ -29,19 +27,17 @@ CHECKPOINT_WRITES: Final = 512
 """Writes after which ``commit`` folds the log, of some 4 MiB then, into the file, with two syncs."""
 # What comes of a number or a name in the file that we never wrote.  A TypeError may also be a mistake of ours, which
 # would show in tests as a file begun anew.
-_GARBLED: Final = (OverflowError, UnicodeDecodeError, TypeError)
-_LOGS: Final = ("", "-wal", "-shm", "-journal")  # the file, and what SQLite keeps beside it
+_GARBLED: Final = (*GARBLED, TypeError)
 
 
-class RecordsFile(SqliteFile):
+class RecordsFile(SoftFile):
     """``records.sqlite``.  ``rebuilt`` counts how often it was begun anew, ``why_rebuilt`` is what was last found."""
 
-    kind = RECORDS
+    WHAT = "the records"
+    REMEDY = "remove it"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.rebuilt = 0
-        self.why_rebuilt = ""
         self._writes = 0  # of the open transaction
         self._unfolded = 0  # since the log was folded into the file
 
@@ -51,10 +47,7 @@ class RecordsFile(SqliteFile):
         Raises BadConfig for a file of a newer shoal or of another program, StorageFull or StorageFault.
         """
         self._check_closed()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as fault:
-            raise StorageFault(f"cannot make the folder {self.path.parent}: {fault}", "make it writable") from fault
+        self._make_folder()
         try:
             self._connect()
         except (sqlite3.Error, *_GARBLED) as fault:
@@ -108,7 +101,7 @@ class RecordsFile(SqliteFile):
             self._begin_anew(fault, "commit records")
 
     def _connect(self) -> None:
-        db = common.connect(self.path, self.kind)
+        db = common.connect(self.path, RECORDS)
         try:
             pages = RECORDS_WAL_BYTES.value // common.PAGE_BYTES
             db.conn.execute(f"PRAGMA wal_autocheckpoint = {pages}")
@@ -132,30 +125,6 @@ class RecordsFile(SqliteFile):
         except sqlite3.Error:
             pass  # the connection goes, or SQLite has rolled back already
 
-    def _begin_anew(self, fault: Exception, doing: str) -> None:
-        """Set the damaged file aside and open an empty one.  Raises what the device says when it is not damage."""
-        if isinstance(fault, sqlite3.ProgrammingError):
-            raise fault
-        if isinstance(fault, sqlite3.Error) and not _speaks_of_bytes(fault, self.path):
-            raise translate(fault, doing, self.path) from fault
-        super().close()
-        self._set_aside()
-        self.rebuilt += 1
-        self.why_rebuilt = str(fault)
-        try:
-            self._connect()
-        except sqlite3.Error as again:
-            raise translate(again, doing, self.path) from again
-
-    def _set_aside(self) -> None:
-        """Keep the damaged file for study, one at a time, without its log, which would be played into a new one."""
-        try:
-            self.path.replace(self.path.with_name(self.path.name + ".damaged"))
-            for suffix in _LOGS:
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        except OSError as fault:
-            raise StorageFault(f"the damaged {self.path} cannot be moved away: {fault}", "remove it") from fault
-
 
 def row_of(conn: sqlite3.Connection, query: str) -> tuple[Any, ...]:
     """The first row of ``query``, which has one unless the file is damaged."""
@@ -163,12 +132,3 @@ def row_of(conn: sqlite3.Connection, query: str) -> tuple[Any, ...]:
     if row is None:
         raise sqlite3.OperationalError("a row that was written is not there")
     return row
-
-
-def _speaks_of_bytes(fault: sqlite3.Error, path: Path) -> bool:
-    """Whether the bytes in the file are at fault.
-
-    A flipped bit of the header's version bytes makes SQLite take the file for a newer one, which may only be read.
-    """
-    header = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
-    return header or is_damage(fault)

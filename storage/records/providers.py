@@ -85,7 +85,7 @@ class ProviderStore:
 
         Addresses beyond their bounds are left out; none leave those that are known.
         """
-        if not 0 < len(key) <= limits.PROVIDER_KEY_BYTES_MAX.value:
+        if not 0 < len(key) <= limits.DHT_PROVIDER_KEY_MAX.value:
             return False
         text = _packed(addrs)
         self._file.run("keep a provider record", lambda conn: self._add(conn, key, peer, text, now), write=True)
@@ -153,14 +153,14 @@ class ProviderStore:
 
 
 def _packed(addrs: Sequence[str]) -> str:
-    """The addresses that are kept, one a line."""
+    """The addresses that are kept, one a line.  Every multiaddr is ASCII; what is not could not be stored."""
     kept: list[str] = []
     room = limits.PROVIDER_ADDRS_BYTES.value
     for addr in addrs:
-        room -= len(addr.encode(errors="replace")) + 1
-        if room < 0 or len(kept) == limits.PROVIDER_ADDRS_MAX.value:
+        room -= len(addr) + 1
+        if room < 0 or len(kept) == limits.DHT_ADDRS_PER_PEER.value:
             break
-        if addr and "\n" not in addr:
+        if addr.isascii() and addr.isprintable() and addr:
             kept.append(addr)
     return "\n".join(kept)
 

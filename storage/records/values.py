@@ -53,7 +53,7 @@ class ValueBounds:
     values: int = limits.RECORD_VALUES_MAX.value
     bytes: int = limits.RECORD_VALUES_BYTES.value
     per_peer: int = limits.RECORD_VALUES_PER_PEER.value
-    value_bytes: int = limits.RECORD_VALUE_BYTES_MAX.value
+    value_bytes: int = limits.DHT_VALUE_BYTES_MAX.value
 
 
 class ValueStore:
@@ -68,7 +68,7 @@ class ValueStore:
 
         ``peer`` put it; empty: it is not known who did, and no share of one peer is kept to.
         """
-        if not 0 < len(key) <= limits.RECORD_KEY_BYTES_MAX.value or len(value) > self.bounds.value_bytes:
+        if not 0 < len(key) <= limits.DHT_VALUE_KEY_MAX.value or len(value) > self.bounds.value_bytes:
             return False
 
         def work(conn: sqlite3.Connection) -> None:

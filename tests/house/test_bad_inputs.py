@@ -8,8 +8,9 @@ from functools import cache
 from shoal.tests.house.imports import tree
 from shoal.tests.support.generated import ROOT
 
-# Framing and negotiation 1-11, CIDs and blocks 12-26, bitswap 27-40, messages between actors 85-91.
-NUMBERS = [*range(1, 41), *range(85, 92)]
+# Framing and negotiation 1-11, CIDs and blocks 12-26, bitswap 27-40, identify 55-60, DHT 61-67, gossipsub 68-72,
+# mDNS 73-77, messages between actors 85-91.
+NUMBERS = [*range(1, 41), *range(55, 78), *range(85, 92)]
 
 ROW = re.compile(r"^\| (\d+) \| (.+) \| (.+) \| (`.+`) \|$", re.MULTILINE)
 TEST = re.compile(r"`(tests/\S+\.py)::(test_\w+)`")

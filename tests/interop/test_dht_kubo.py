@@ -132,4 +132,4 @@ def test_a_shoal_finds_what_another_provides_through_a_kubo_alone(kubo: KuboFact
         assert serves(shoal, lan=True, peers=1)
     cid = one.add(b"held by one")
     assert not one.provide(cid).failed
-    assert two.find(cid).providers[0].peer == one.peer
+    assert found(two, cid, one.peer).peer == one.peer

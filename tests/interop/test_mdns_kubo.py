@@ -99,6 +99,8 @@ def test_three_shoals_find_each_other(lan: LanFactory, shoal: ShoalFactory) -> N
         others = {other.id for other in nodes} - {node.id}
         wait_until(lambda node=node, others=others: others <= {row["Peer"] for row in node.peers()}, FOUND_S)
     assert nodes[2].cat(nodes[0].add(CONTENT)) == CONTENT
+    sources = {row["Peer"]: row["Sources"] for row in nodes[0].call("shoal/book")["Peers"]}
+    assert all("mdns" in sources[node.id] for node in nodes[1:]), "and the book says by whom"
 
 
 def test_shoals_on_loopback_do_not_find_each_other_on_the_machine(shoal: ShoalFactory) -> None:

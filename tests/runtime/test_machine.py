@@ -157,7 +157,7 @@ def test_two_machines_in_one_process_do_not_meet(build: Build) -> None:
     one.start(TIMEOUT_S)
     two.start(TIMEOUT_S)
     assert one.edge.ask(RepoStat(), TIMEOUT_S) == STAT
-    with pytest.raises(Unavailable, match="memory is not running"):
+    with pytest.raises(Unavailable, match="this node has no memory"):
         two.edge.ask(RepoStat(), TIMEOUT_S)
     assert two.stop(TIMEOUT_S)
     assert one.edge.ask(RepoStat(), TIMEOUT_S) == STAT

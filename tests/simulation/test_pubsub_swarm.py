@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -285,3 +286,23 @@ def test_a_node_whose_policy_does_not_find_by_pubsub_rests(tmp_path: Path) -> No
         publish(nodes[1], b"x")
         swarm.world.run_for(2.0)
         assert heard(stream) == [b"x"], "a user's topics need no policy"
+
+
+def test_a_file_is_fetched_by_its_cid_from_a_node_never_met_by_pubsub_alone(tmp_path: Path) -> None:
+    """Routing asks, the swarm answers, bitswap dials whom it named: from a chain's one end to the other."""
+    with Swarm(31, tmp_path, LOSSY, found_by("pubsub")) as swarm:
+        nodes = [swarm.add(f"n{number}") for number in range(10)]
+        for near, far in pairwise(nodes):
+            swarm.keep(far, near)
+        swarm.world.run_for(30.0)
+        first, last = nodes[0], nodes[-1]
+        assert first.host.peer_id not in {info.peer for info in last.api.swarm_peers()}
+        data = random.Random(31).randbytes(100_000)
+        cid = first.add(data)
+        began = swarm.world.now()
+        assert last.cat(cid) == data
+        print(f"\nfetched after {swarm.world.now() - began:.2f} s")
+        assert swarm.world.now() - began < 5.0
+        swarm.world.crash(last.name, "pubsub")
+        other = random.Random(32).randbytes(100_000)
+        assert last.cat(nodes[2].add(other), 120.0) == other, "a source that dies costs time only"

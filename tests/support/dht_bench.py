@@ -179,11 +179,16 @@ class Bench:
             self._sent(frame)
         for close in self.ctx.take(transport.CloseStream):
             self.closed.append(close)
-            owner, _ = self.streams.pop(close.stream, ("", ""))
-            self.ctx.tell(self.actor, transport.StreamClosed(owner, close.stream, ""))
-        self.faults += self.ctx.take(transport.RemoteFault)
+            self._gone(close.stream)
+        for fault in self.ctx.take(transport.RemoteFault):
+            self.faults.append(fault)
+            self._gone(fault.stream)
         self.taken += self.ctx.take(transport.FrameTaken)
         return done
+
+    def _gone(self, stream: int) -> None:
+        owner, _ = self.streams.pop(stream, ("", ""))
+        self.ctx.tell(self.actor, transport.StreamClosed(owner, stream, ""))
 
     def _sent(self, frame: transport.SendFrame) -> None:
         data = b"".join(part.data for part in frame.parts)

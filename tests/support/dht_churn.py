@@ -14,7 +14,7 @@ from shoal.messages.cid import CID
 from shoal.messages.routing import SourceEnded
 from shoal.runtime.simulation.internet import InternetConfig
 from shoal.runtime.simulation.links import LinkConfig
-from shoal.tests.support.dht_liars import lying
+from shoal.tests.support.dht_liars import LyingDht, lying
 from shoal.tests.support.dht_swarm import Asked, DhtNode, DhtSwarm
 
 SETTLE_S: Final = 60.0  # virtual seconds for tables to fill
@@ -34,7 +34,7 @@ class Trial:
     searches: int = 300
     asked: list[tuple[Asked, str]] = field(default_factory=list)  # with who provides
     died: int = 0
-    late: int = 0  # searches that outlived their deadline
+    lied: int = 0  # answers of liars
 
     def run(self, seed: int) -> Trial:
         """All of it."""
@@ -56,6 +56,7 @@ class Trial:
             for node, cid in zip(providers, contents, strict=True):
                 assert not node.provide(cid).failed
             self._search(swarm, honest, providers, contents)
+            self.lied = sum(node.dht.lies for node in swarm.nodes.values() if isinstance(node.dht, LyingDht))
         return self
 
     def _search(self, swarm: DhtSwarm, honest: list[DhtNode], providers: list[DhtNode], contents: list[CID]) -> None:

@@ -70,7 +70,8 @@ class DhtHost:
         finding = Finding(folder, Libp2pKeys(identity.key), frozenset(["dht"]))
         spec = ChildSpec("transport", trio_factory=make_transport)
         specs = child_specs(Shelves.within(folder), policy, spec, (), finding)
-        machine = Machine([*specs, ChildSpec("routing", make_asker)], policy, name=identity.peer_id[-6:], strict=True)
+        specs = [each for each in specs if each.name != "routing"] + [ChildSpec("routing", make_asker)]
+        machine = Machine(specs, policy, name=identity.peer_id[-6:], strict=True)
         machine.start(START_S)
         return cls(machine, askers)
 

@@ -27,11 +27,13 @@ class LyingServer(Server):
     def __init__(self, honest: Server, rng: random.Random) -> None:
         super().__init__(honest.table, honest.records, honest.validators, honest.where, lan=honest.lan)
         self.rng = rng
+        self.lies = 0
 
     def answer(self, message: wire.Message, sender: str, wall: float) -> wire.Message | None:
         """Made-up peers, none of whom is there."""
         if message.kind is wire.Kind.ADD_PROVIDER:
             return None
+        self.lies += 1
         target = kad_id(message.key)
         ids = [peer_text(PREFIX + self.rng.randbytes(32)) for _ in range(TRIES)]
         ids.sort(key=lambda one: peer_kad_id(one) ^ target)
@@ -47,6 +49,11 @@ class LyingDht(DhtActor):
         for kad in self.kads:
             kad.server = LyingServer(kad.server, self.ctx.random)
             self.serving.servers[kad.protocol] = kad.server
+
+    @property
+    def lies(self) -> int:
+        """Answers so far."""
+        return sum(kad.server.lies for kad in self.kads if isinstance(kad.server, LyingServer))
 
 
 def lying(ctx: Context) -> DhtActor:

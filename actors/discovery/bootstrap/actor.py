@@ -10,6 +10,7 @@ can be dialled are dialled again: a transfer goes on where it was.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -69,6 +70,7 @@ class BootstrapActor(Actor):
         self.resolving: dict[int, tuple[Naming, float, OnAddrs]] = {}  # number -> names, until when, who waits
         self.resolved = 0
         self.asked: set[Question] = set()  # of the resolver, and not yet answered
+        self.unknown: set[str] = set()  # peers whose names the DNS did not know when last asked
         self.seen: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # connected peers and where they can be dialled
 
     def on_start(self) -> None:
@@ -222,7 +224,16 @@ class BootstrapActor(Actor):
         for number, (naming, until, then) in list(self.resolving.items()):
             if naming.over or not until - NAMES_TIMEOUT_S <= now < until:
                 del self.resolving[number]
-                if naming.faults:
-                    self.ctx.count("dns_faults", len(naming.faults))
-                    self.ctx.log.info("addresses of %s: %s", naming.peer, "; ".join(naming.faults))
+                self._note_faults(naming)
                 then(naming.addrs)
+
+    def _note_faults(self, naming: Naming) -> None:
+        """Say what the DNS did not know: a name is asked again and again, and the log told once until it is known."""
+        if not naming.faults:
+            self.unknown.discard(naming.peer)
+            return
+        self.ctx.count("dns_faults", len(naming.faults))
+        level = logging.DEBUG if naming.peer in self.unknown else logging.INFO
+        self.ctx.log.log(level, "addresses of %s: %s", naming.peer, "; ".join(naming.faults))
+        if len(self.unknown) < KEPT_PEERS_MAX.value:
+            self.unknown.add(naming.peer)

@@ -16,7 +16,7 @@ from shoal.actors.web.standing import Server
 from shoal.messages.cid import CID
 from shoal.messages.envelope import Envelope
 from shoal.messages.limits import DELEGATED_PROVIDERS_MAX
-from shoal.messages.routing import DELEGATED, PeerFound, Provider
+from shoal.messages.routing import BITSWAP, DELEGATED, PeerFound, Provider
 
 RACED: Final = 3  # servers asked at once for one search: the first to answer is what counts, the rest is courtesy
 
@@ -75,6 +75,8 @@ class Search:
             if self.cid is None:
                 if record.peer == self.peer and record.addrs:
                     self.addrs = self.addrs or record.addrs
+            elif record.protocols and BITSWAP not in record.protocols:
+                continue  # of no use to us; a server that knows filters has left it out
             elif record.peer not in self.told and not self.satisfied:
                 self.told.add(record.peer)
                 fresh.append(Provider(record.peer, record.addrs, DELEGATED, record.protocols))

@@ -1,9 +1,9 @@
 """Requests to peers: dials where needed, keeps one stream a peer and DHT for several requests, ends every call.
 
 A call ends in exactly one ``Outcome``.  On a stream one call is under way at a time, as others' servers expect it; the
-rest wait in order.  A stream that ends between two calls was the peer's to end: the call that met the end is
-made again on a new one, once.  A call that is long under way keeps its stream for itself when others wait behind it:
-those get a new one.  Streams of ours without a call are closed after IDLE_S.
+rest wait in order.  A peer may end a stream between two calls, and a connection may have to make room for another: the
+call that met the end is made again on a new stream, once.  A call that is long under way keeps its stream for itself
+when others wait behind it: those get a new one.  Streams of ours without a call are closed after IDLE_S.
 
 All is done through the context, so the same code runs in the simulation.  Not here: what is asked and why.
 """
@@ -11,7 +11,7 @@ All is done through the context, so the same code runs in the simulation.  Not h
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -22,12 +22,13 @@ from shoal.messages import transport
 from shoal.messages.base import Message
 from shoal.messages.envelope import as_buffers
 from shoal.messages.errors import RemoteError
-from shoal.messages.limits import DHT_CALLS_MAX, DHT_MESSAGE_MAX, DHT_STREAMS_IDLE
+from shoal.messages.limits import DHT_CALLS_MAX, DHT_DIALS_MAX, DHT_MESSAGE_MAX, DHT_STREAMS_IDLE
 from shoal.messages.replies import Failed
 
 CALL_TIMEOUT_S: Final = 10.0  # seconds for one call with its dial and stream (go-libp2p-kad-dht reads for 10 s)
 IDLE_S: Final = 30.0  # seconds that a stream is kept without a call; others' servers keep it for 60
 OVERTAKEN_S: Final = 1.5  # seconds after which a call no longer holds up those behind it
+FAIR_S: Final = 3.0  # seconds that a peer must have had to be reached before it is to blame for a call's end
 SWEEP_S: Final = 5.0  # seconds between looks at idle streams
 
 
@@ -41,6 +42,8 @@ class Calls:
         self.lines: OrderedDict[tuple[str, str], Line] = OrderedDict()  # the least recently used first
         self.streams: dict[int, Line] = {}
         self.open = 0  # calls that have not ended
+        self.dialling = 0
+        self._to_dial: deque[Line] = deque()
         self._sweeping = False
 
     # --- asked ---------------------------------------------------------------------------------------------
@@ -95,7 +98,6 @@ class Calls:
         except RemoteError as fault:
             self._fault(line, fault)
             return True
-        line.used += 1
         self._end_current(line, Outcome(message))
         return True
 
@@ -107,7 +109,6 @@ class Calls:
         line.written += size
         call = line.call
         if call is not None and not call.answered and line.written >= call.ends_at:
-            line.used += 1
             self._end_current(line, Outcome())
         return True
 
@@ -156,8 +157,25 @@ class Calls:
             self._dial(line)
 
     def _dial(self, line: Line) -> None:
+        """Dial when fewer than DHT_DIALS_MAX are being dialled: the transport has a bound too, for all actors."""
+        line.busy, line.tried = True, math.inf
+        self._to_dial.append(line)
+        self._dial_next()
+
+    def _dial_next(self) -> None:
+        while self._to_dial and self.dialling < DHT_DIALS_MAX.value:
+            line = self._to_dial.popleft()
+            if line.waiting and self._is_current(line):
+                self.dialling += 1
+                self._dial_now(line)
+            else:
+                line.busy = False
+
+    def _dial_now(self, line: Line) -> None:
         def answered(reply: Message) -> None:
             line.busy = False
+            self.dialling -= 1
+            self._dial_next()
             if not self._is_current(line):
                 return
             if isinstance(reply, transport.Dialed):
@@ -165,7 +183,7 @@ class Calls:
             else:
                 self._fail_all(line, *_why(reply))
 
-        line.busy = True
+        line.tried = self.ctx.now()
         dial = transport.Dial(line.peer, line.addrs)
         self.ctx.request(dial, answered, deadline=math.inf, timeout_s=CALL_TIMEOUT_S)
 
@@ -177,14 +195,14 @@ class Calls:
                     self.ctx.send(transport.CloseStream(reply.stream, reset=True), deadline=math.inf)
                 return
             if isinstance(reply, transport.StreamOpened):
-                line.stream, line.used, line.queued, line.written = reply.stream, 0, 0, 0
+                line.stream, line.queued, line.written = reply.stream, 0, 0
                 self.streams[reply.stream] = line
                 self._advance(line)
             else:
                 reason, ours = _why(reply)
                 self._fail_all(line, reason, ours or line.peer not in self.connected)
 
-        line.busy = True
+        line.busy, line.tried = True, min(line.tried, self.ctx.now())
         opening = transport.OpenStream(line.peer, (line.protocol,), DHT_MESSAGE_MAX.value)
         self.ctx.request(opening, answered, deadline=math.inf, timeout_s=CALL_TIMEOUT_S)
 
@@ -219,10 +237,10 @@ class Calls:
         self._advance(line)
 
     def _lose_stream(self, line: Line, reason: str) -> None:
-        """The stream went; the call on it is made again if the stream had served before, else it has failed."""
-        call, was_used = line.call, line.used > 0
+        """The stream went; the call on it is made again, once, on a new one: the fault may be that of the old."""
+        call = line.call
         line.stream, line.call = 0, None
-        if call is not None and was_used and not call.again:
+        if call is not None and not call.again:
             call.again = True
             line.waiting.appendleft(call)
         elif call is not None:
@@ -250,7 +268,8 @@ class Calls:
                 return
             line.call = None
             self._close(line, reset=True)
-        self._end(call, Outcome(failure="no answer in time"))
+        ours = line.busy and self.ctx.now() - line.tried < FAIR_S
+        self._end(call, Outcome(failure="no answer in time", ours=ours))
         self._advance(line)
 
     def _close(self, line: Line, *, reset: bool) -> None:

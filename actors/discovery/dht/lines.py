@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Call:
     answered: bool  # whether the peer answers it at all
     on_end: OnEnd
     timer: Timer | None = None
-    again: bool = False  # it has met the end of an old stream once
+    again: bool = False  # it has met the end of a stream once
     sent: float = 0.0
     ends_at: int = 0  # bytes written to the stream when all of it is
 
@@ -44,8 +45,8 @@ class Line:
     protocol: str
     addrs: tuple[str, ...] = ()
     stream: int = 0
-    busy: bool = False  # being dialled, or its stream opened
-    used: int = 0  # calls that this stream has ended well
+    busy: bool = False  # waits to be dialled, is being dialled, or its stream is being opened
+    tried: float = math.inf  # since when it is being dialled, or its stream opened; infinity: it waits for its turn
     queued: int = 0  # bytes handed to the stream
     written: int = 0  # bytes of them that the transport has written
     call: Call | None = None

@@ -107,4 +107,9 @@ def read(data: bytes) -> Announcement:
 def local(addr: str) -> str:
     """``addr`` in its one spelling when it leads to a host of a local network by TCP or QUIC; else ""."""
     ip, spelled = direct(addr) or (None, "")
-    return spelled if ip is not None and any(ip in network for network in _LOCAL) else ""
+    return spelled if ip is not None and is_local(ip) else ""
+
+
+def is_local(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether it is an address of a local network: not public, not this machine, not a group."""
+    return any(ip in network for network in _LOCAL)

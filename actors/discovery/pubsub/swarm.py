@@ -21,7 +21,7 @@ from shoal.actors.discovery.pubsub.telling import Teller
 from shoal.messages import blocks, routing, transport
 from shoal.messages.base import Message
 from shoal.messages.cid import CID
-from shoal.messages.envelope import Envelope, origin_class
+from shoal.messages.envelope import Envelope
 from shoal.messages.errors import RemoteError
 from shoal.messages.pubsub import HAVE, PEER, WANT, AnnounceByPubsub
 
@@ -153,14 +153,14 @@ class SwarmTopic:
     # --- searches ----------------------------------------------------------------------------------------
 
     def search(self, message: routing.SearchSource, envelope: Envelope) -> None:
-        """Who announced the CID; where nobody has, and the search is not a peer's, the swarm is asked in a while."""
+        """Who announced the CID; where nobody has, the swarm is asked in a while."""
         search = self.searches.begin(message, envelope, self.ctx.now())
         if search is None:
             self.ctx.reply(envelope, routing.SourceEnded("too many searches are open"))
             return
         key = (envelope.sender, message.ticket)
         self._found(key, search)
-        may_ask = self.has_neighbours and self.ctx.policy.find_by_pubsub and origin_class(envelope.origin) != "peer"
+        may_ask = self.has_neighbours and self.ctx.policy.find_by_pubsub
         if key in self.searches.open and (search.told or not may_ask):
             self._end(key, search)
         elif key in self.searches.open:
@@ -200,7 +200,7 @@ class SwarmTopic:
         self.on_change()
 
     def _ask_and_answer(self, now: float) -> None:
-        """At every heartbeat, and when something is due before: ask for what is searched, look up what is wanted."""
+        """At every heartbeat, and when something is due before: ask, end searches, look up what others want."""
         for key, search in self.searches.over(now):
             self._end(key, search)
         wanted = self.searches.to_want(now)

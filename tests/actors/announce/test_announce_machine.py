@@ -194,4 +194,4 @@ class AnnounceMachine(RuleBasedStateMachine):
 
 
 TestAnnounce = AnnounceMachine.TestCase
-TestAnnounce.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestAnnounce.settings = settings(stateful_step_count=25)

@@ -1,13 +1,15 @@
 """What policy has the announce actor announce by itself, while pins, blocks and policy change and listings fail."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from shoal.actors.announce import schedule
 from shoal.actors.announce.following import AGAIN_S, RETRY_S
 from shoal.messages import announcing
 from shoal.messages.cid import CID
-from shoal.tests.actors.announce.bench import Bench
+from shoal.tests.actors.announce.bench import Bench, tell
 
 CIDS = [CID.of(bytes([number])) for number in range(12)]
 
@@ -128,3 +130,24 @@ def test_a_tier_that_dies_in_the_middle_drops_nothing(tmp_path: Path) -> None:
     bench.down = {"cold"}
     bench.run(AGAIN_S + 1)
     assert bench.announced() == set(CIDS)
+
+
+def test_a_whole_store_is_told_in_few_batches_in_the_order_of_keys(tmp_path: Path) -> None:
+    """So that a batch is a stretch of the DHT's keys, and costs a lookup a region and not one a CID."""
+    bench = Bench(tmp_path, "all")
+    made = [CID.of(number.to_bytes(4, "big")) for number in range(10_000)]
+    bench.blocks = {"disk": made[:6000], "cold": made[5000:]}
+    bench.here = set(made)
+    bench.run(2)
+    batches: list[list[float]] = []
+    for _ in range(200):
+        bench.run(1)
+        for said in bench.provides():
+            batches.append(sorted(map(schedule.position, said.message.cids)))
+            tell(said)
+    assert sum(map(len, batches)) == len(made)
+    assert len(batches) <= 4
+    for earlier, later in itertools.pairwise(batches):
+        assert earlier[-1] <= later[0]
+    shown = bench.backlog()
+    assert (shown.total, shown.never_told, shown.late) == (10_000, 0, 0)

@@ -7,6 +7,7 @@ import pytest
 from shoal.actors.bitswap import filters
 from shoal.actors.bitswap.filters import CREDIT_MIN, DOUBT_S, FRESH_S, RESTED_S, Advert, Word
 from shoal.actors.bitswap.seeker import Seeker
+from shoal.actors.bitswap.session import SESSION_SOURCES_MAX
 from shoal.actors.bitswap.wire import WireWant
 from shoal.messages.adverts import PeerFilter
 from shoal.messages.block import Buffer
@@ -295,3 +296,40 @@ def test_who_begins_to_add_while_a_want_waits_is_asked() -> None:
     hand.lacks("b", CIDS[0])
     hand.tell(told("b", CIDS[900:910]))
     assert hand.sent() == {}, "once"
+
+
+def test_further_holders_are_looked_for_now_and_then_and_not_for_every_want() -> None:
+    """Each look asks every filter: with 200 peers that would be most of the work for a block."""
+    hand = Hand(**{f"p{n}": CIDS if n < 2 else [] for n in range(30)})
+    looks = 0
+    for cid in CIDS[:200]:
+        hand.now += 0.01
+        hand.seek(cid)
+        before = hand.seeker.sessions[1].probe_at
+        ((peer, _),) = kinds(hand.sent()).items()
+        looks += hand.seeker.sessions[1].probe_at > before
+        hand.block(peer, cid)
+    assert looks < 10
+
+
+def test_a_late_block_is_asked_of_another_whose_filter_has_it_and_of_nobody_else() -> None:
+    hand = Hand(a=CIDS[:20], b=CIDS[:20], c=[])
+    hand.seek(*CIDS[:2])
+    asked = kinds(hand.sent())
+    assert set(asked) == {"a", "b"}
+    for cid in CIDS[:2]:
+        hand.block(next(iter(hand.seeker.wants[cid].asks)), cid)
+    hand.now += 0.5
+    hand.seek(CIDS[5])
+    ((slow, _),) = kinds(hand.sent()).items()
+    later = kinds(hand.wait(1.5))
+    assert later.keys() - {slow} == {"a", "b"} - {slow}
+    assert later.popitem()[1] == [True]
+
+
+def test_peers_that_vouch_are_remembered_within_a_bound() -> None:
+    hand = Hand(**{f"p{n}": CIDS[:10] for n in range(200)})
+    hand.seek(*CIDS[:10])
+    hand.wait(2.0)
+    vouched = hand.seeker.sessions[1].vouched
+    assert 0 < len(vouched) <= SESSION_SOURCES_MAX

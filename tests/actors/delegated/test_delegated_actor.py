@@ -207,6 +207,18 @@ def test_bad_records_are_counted_and_passed_over() -> None:
     assert bench.ctx.counts["bad_records"] == 1
 
 
+def test_who_is_known_to_speak_other_protocols_only_is_left_out() -> None:
+    bench = Bench("a")
+    bench.search()
+    rows = [(ED, ["transport-ipfs-gateway-http"]), (RSA, ["transport-graphsync", "transport-bitswap"])]
+    lines = [json.dumps({"Schema": "peer", "ID": peer, "Protocols": names}).encode() for peer, names in rows]
+    bench.get().answer(b"\n".join(lines))
+    found, ended = bench.said()
+    assert isinstance(found, SourceFound)
+    assert [one.peer for one in found.providers] == [RSA]
+    assert ended == SourceEnded("", 1)
+
+
 def test_a_stopped_search_says_nothing_more() -> None:
     bench = Bench("a", "b")
     bench.search(ticket=7)

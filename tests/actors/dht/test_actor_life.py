@@ -9,6 +9,7 @@ from shoal.actors.discovery.dht.actor import JOIN_WAIT_S, UPKEEP_S
 from shoal.actors.discovery.dht.calls import CALL_TIMEOUT_S, IDLE_S, OVERTAKEN_S, SWEEP_S
 from shoal.actors.discovery.dht.kad import FAILED_S
 from shoal.actors.discovery.dht.keys import common_prefix, kad_id, multihash, peer_bytes
+from shoal.actors.discovery.dht.lines import Outcome
 from shoal.actors.discovery.dht.table import SILENT_S
 from shoal.messages import dht, limits, routing, transport
 from shoal.messages.block import Buffer
@@ -237,6 +238,21 @@ def test_calls_are_bounded() -> None:
     assert len(ended) == 10
     bench.run(1.0)
     assert len(ended) == limits.DHT_CALLS_MAX.value + 10
+    assert bench.actor.calls.open == 0
+
+
+def test_dials_are_bounded_and_who_waits_for_one_is_not_blamed() -> None:
+    bench = Bench()
+    ended: list[Outcome] = []
+    for number in range(1, limits.DHT_DIALS_MAX.value + 11):
+        ping = wire.Message(wire.Kind.PING)
+        bench.actor.calls.call(peer(number), (private(number),), wire.LAN_PROTOCOL, ping, ended.append)
+    first = bench.ctx.take_said(transport.Dial)
+    assert len(first) == limits.DHT_DIALS_MAX.value
+    first[0].answer(Failed("Dial", "NotFound", "nobody is there"))
+    assert len(bench.ctx.take_said(transport.Dial)) == 1
+    bench.ctx.advance(CALL_TIMEOUT_S)
+    assert [one.ours for one in ended] == [False] * (limits.DHT_DIALS_MAX.value + 1) + [True] * 9
     assert bench.actor.calls.open == 0
 
 

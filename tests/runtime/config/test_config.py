@@ -59,6 +59,7 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
         memory_bytes = "256MiB"
         disk_bytes = 10
         serve_blocks = true
+        announce = "pinned"
         connection_grace_s = 5
         [timeouts]
         request_s = 1.5
@@ -70,6 +71,7 @@ def test_everything_can_be_set_in_the_file(tmp_path: Path) -> None:
     assert (config.gateways, config.routing_server, config.gateway_server) == (("https://gateway.example",), True, True)
     assert (config.policy.memory_bytes, config.policy.disk_bytes) == (256 * MIB, 10)
     assert config.policy.serve_blocks is True
+    assert config.policy.announce == "pinned"
     assert config.policy.connection_grace_s == 5.0
     assert config.timeouts.request_s == 1.5
 
@@ -115,6 +117,8 @@ def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> Non
         ("[policy]\nmemory_bytes = -1", ["policy.memory_bytes", "-1", "256MiB"]),
         ('[policy]\nmemory_bytes = "1 MB"', ["'1 MB'", "256MiB"]),
         ("[policy]\nserve_blocks = 1", ["policy.serve_blocks", "true or false"]),
+        ('[policy]\nannounce = "some"', ["policy.announce", "'some'", "none, roots, pinned, all"]),
+        ("[policy]\nannounce = true", ["policy.announce", "none, roots, pinned, all"]),
         ("[policy]\nconnections_max = 5", ["connections_max=5", "low <= high <= max"]),
         ("[policy]\nconnections_max = 1_000_000", ["connections_max", "0 to"]),
         ("[policy]\nconnection_grace_s = nan", ["connection_grace_s", "number"]),

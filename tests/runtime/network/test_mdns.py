@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import struct
 import threading
@@ -184,17 +185,48 @@ def udp_sockets(host: Host) -> str:
         return Path("/proc/thread-self/net/udp").read_text().partition("\n")[2]
 
 
-@pytest.mark.parametrize("listen", ["/ip4/127.0.0.1/tcp/4001", "/ip6/::1/tcp/4001"])
-def test_a_node_on_loopback_alone_opens_no_socket(wire: Lan, ear: Callable[..., Ear], listen: str) -> None:
-    quiet = ear(wire[0], listen)
-    quiet.network.announce(A, STRINGS)
-    quiet.network.ask()
-    quiet.network.stop()
-    assert udp_sockets(wire[0]) == ""
+class Counted(ZeroconfNetwork):
+    """Counts how often its thread looked which interfaces to use."""
+
+    looks = 0
+
+    def _interfaces(self) -> frozenset[str]:
+        self.looks += 1
+        return super()._interfaces()
+
+
+@pytest.mark.parametrize(
+    ("address", "listen"),
+    [
+        ("10.77.0.1", "/ip4/127.0.0.1/tcp/4001"),
+        ("10.77.0.1", "/ip6/::1/tcp/4001"),
+        ("8.8.4.1", "/ip4/0.0.0.0/tcp/4001"),
+    ],
+)
+def test_a_node_on_loopback_or_a_public_address_alone_opens_no_socket(
+    lan: LanFactory, monkeypatch: pytest.MonkeyPatch, address: str, listen: str
+) -> None:
+    monkeypatch.setattr("shoal.runtime.network.mdns.LOOK_EVERY_S", 0.01)
+    (host,) = lan(address).hosts
+    before = host.counters()["tx_packets"]
+    quiet = Counted((listen,))
+    with host.inside():
+        quiet.start()
+    try:
+        quiet.announce(A, STRINGS)
+        quiet.ask()
+        wait_until(lambda: quiet.looks > 3, SOON_S)  # it has looked, and done what came of it, three times over
+        assert udp_sockets(host) == ""
+    finally:
+        quiet.stop()
+    assert host.counters()["tx_packets"] == before
+
+
+def test_a_node_on_a_local_address_opens_one(wire: Lan, ear: Callable[..., Ear]) -> None:
+    """So that the test above looks at the right table."""
     before = wire[0].counters()["tx_packets"]
-    loud = ear(wire[0])
-    loud.network.announce(A, STRINGS)
-    wait_until(lambda: ":14E9" in udp_sockets(wire[0]), SOON_S, "port 5353 is open: the table is the right one")
+    ear(wire[0]).network.announce(A, STRINGS)
+    wait_until(lambda: ":14E9" in udp_sockets(wire[0]), SOON_S, "port 5353 is open")
     wait_until(lambda: wire[0].counters()["tx_packets"] > before, SOON_S)
 
 
@@ -223,6 +255,27 @@ def test_a_name_that_loops_is_dropped_and_the_next_packet_is_heard(
         send(wire[1], struct.pack("!6H", 0, flags, 1, 0, 0, 0) + question)
         send(wire[1], struct.pack("!6H", 0, flags, 0, 1, 0, 0) + answer)
         send(wire[1], struct.pack("!6H", 0, flags, 65535, 65535, 65535, 65535) + question)
+    send(wire[1], packet(txt(B, record("/ip4/10.77.0.2/tcp/1"))))
+    one.hears(lambda heard: heard.name == B)
+
+
+def test_any_packets_are_dropped_and_the_next_good_one_is_heard(wire: Lan, ear: Callable[..., Ear]) -> None:
+    """A good answer and a good question, each broken in two thousand ways."""
+    one, rng = ear(wire[0]), random.Random(1)
+    one.network.announce(A, STRINGS)
+    one.hears(lambda heard: heard.name == A)
+    good = [
+        packet(txt("c" * 32, record("/ip4/10.77.0.9/tcp/1")), txt("d" * 32, b"\0")),
+        struct.pack("!6H", 0, 0, 1, 0, 0, 0) + b"\x04_p2p\x04_udp\x05local\0" + struct.pack("!HH", _TYPE_PTR, 1),
+    ]
+    for number in range(2000):
+        data = bytearray(good[number % 2])
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] = rng.choice([0, 0xC0, 0xFF, rng.randrange(256)])
+        send(wire[1], bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.3 else data))
+        if number % 50 == 0:
+            wait_until(lambda: queued(wire[0]) == 0, SOON_S)
+    one.forget()
     send(wire[1], packet(txt(B, record("/ip4/10.77.0.2/tcp/1"))))
     one.hears(lambda heard: heard.name == B)
 

@@ -58,16 +58,6 @@ def test_a_file_that_only_a_gateway_has(stack: ExitStack, tmp_path: Path) -> Non
     assert cat(fetcher, cid) == data, "it is stored"
 
 
-def test_what_peers_have_no_gateway_is_asked_for(stack: ExitStack, tmp_path: Path) -> None:
-    gateway = stack.enter_context(RawServer(lambda request: request.reply(status=404)))
-    holder = node(stack, tmp_path / "holder")
-    fetcher = node(stack, tmp_path / "fetcher", gateways=(gateway.url,))
-    fetcher.api.swarm_connect(holder.identity().addrs[0], 20.0)
-    data = noise(2_000_000)
-    assert cat(fetcher, add(holder, data)) == data
-    assert len(gateway.paths) <= 1, "but perhaps for the first, when all is slow"
-
-
 def test_of_a_lying_a_dead_and_an_honest_gateway_the_honest_one_is_used(stack: ExitStack, tmp_path: Path) -> None:
     holder = node(stack, tmp_path / "holder", gateway_server=True)
     data = noise(1_000_000)

@@ -4,6 +4,7 @@
 written whole before the next step.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from shoal.storage.announcements.rows import Origin
 from shoal.storage.announcements.store import Announcements
 
 BATCH: Final = 7
+BATCHES_MAX: Final = 90  # of one life: six lives stay below the 4,096 CIDs that are told over pubsub
 NOW: Final = 1.8e9
 
 
@@ -31,13 +33,14 @@ def main(path: Path, first: int) -> None:
     store = Announcements(path)
     store.open()
     number = first
-    while True:
+    while number < first + BATCHES_MAX:
         store.add([(cid, NOW) for cid in batch_of(number)], WAYS, Origin.EXPLICIT, (("batch", str(number)),))
         say("added", number)
         if number % 3 == 0:
             store.told("dht", [(cid, NOW + 1000) for cid in batch_of(number)], NOW + 1)
             say("told", number)
         number += 1
+    signal.pause()
 
 
 if __name__ == "__main__":

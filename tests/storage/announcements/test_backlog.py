@@ -143,7 +143,7 @@ def test_a_row_without_a_cid_goes(tmp_path: Path, store: Announcements) -> None:
 flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(flips=flips)
 def test_flipped_bits_never_stop_it(tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[float, int]]) -> None:
     path = tmp_path_factory.mktemp("flips") / "announce.sqlite"

@@ -135,11 +135,14 @@ def test_addresses_are_bounded_in_number_size_and_peers(tmp_path: Path) -> None:
     store = RecordStore(tmp_path / "records.sqlite", ProviderBounds(told_peers=2))
     store.open()
     store.add_provider(key(1), "many", [f"/ip4/192.0.2.{number}/tcp/1" for number in range(200)], NOW)
-    assert len(store.providers(key(1), NOW)[0].addrs) == limits.PROVIDER_ADDRS_MAX.value
+    assert len(store.providers(key(1), NOW)[0].addrs) == limits.DHT_ADDRS_PER_PEER.value
     store.add_provider(key(2), "long", ["/dns4/" + "x" * 600 + "/tcp/1"] * 3, NOW + 1)
     assert len(store.providers(key(2), NOW + 1)[0].addrs) == 1
     store.add_provider(
-        key(3), "lines", ["/ip4/192.0.2.1/tcp/1\n/ip4/192.0.2.2/tcp/1", "", "/ip4/192.0.2.3/tcp/1"], NOW + 2
+        key(3),
+        "lines",
+        ["/ip4/192.0.2.1/tcp/1\n/tcp/1", "/dns4/\ud800/tcp/1", "/dns4/\0/tcp/1", "", "/ip4/192.0.2.3/tcp/1"],
+        NOW + 2,
     )
     assert store.providers(key(3), NOW + 2)[0].addrs == ("/ip4/192.0.2.3/tcp/1",)
     # A third peer with addresses costs the longest unheard one its own, not its records.
@@ -147,7 +150,7 @@ def test_addresses_are_bounded_in_number_size_and_peers(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("size", [0, limits.PROVIDER_KEY_BYTES_MAX.value + 1, 1_000_000])
+@pytest.mark.parametrize("size", [0, limits.DHT_PROVIDER_KEY_MAX.value + 1, 1_000_000])
 def test_a_key_of_a_size_that_no_multihash_has(store: RecordStore, size: int) -> None:
     assert not store.add_provider(bytes(size), "a", ADDRS, NOW)
     assert store.counts() == (0, 0)
@@ -159,7 +162,7 @@ def test_values_are_bounded_in_size_number_and_by_peer(tmp_path: Path) -> None:
     store.open()
     assert not store.put_value(b"k", bytes(1_001), NOW, "a")
     assert not store.put_value(b"", b"value", NOW, "a")
-    assert not store.put_value(bytes(limits.RECORD_KEY_BYTES_MAX.value + 1), b"value", NOW, "a")
+    assert not store.put_value(bytes(limits.DHT_VALUE_KEY_MAX.value + 1), b"value", NOW, "a")
     assert store.counts() == (0, 0)
     store.put_value(b"small", b"value", NOW, "honest")
     for number in range(100):
