@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from shoal.actors.base import Context
@@ -65,7 +66,8 @@ class Hunting:
         stopped, _ = self.finding.over(self.seeker, now)
         if self.ctx.policy.fetch_blocks:
             for wanted in self.finding.due(self.seeker, now):
-                self._search(wanted, now)
+                # By a timer, since the message in hand may be a peer's, and this is not done on its behalf.
+                self.ctx.after(0.0, partial(self._search, wanted))
             self._dial_found(now)
         else:
             stopped += self.finding.stop_all()
@@ -75,8 +77,10 @@ class Hunting:
 
     # --- searches ----------------------------------------------------------------------------------------
 
-    def _search(self, wanted: Wanted, now: float) -> None:
-        ticket = wanted.ticket
+    def _search(self, wanted: Wanted) -> None:
+        ticket, now = wanted.ticket, self.ctx.now()
+        if ticket not in self.finding.tickets:
+            return
 
         def answered(reply: Message) -> None:
             at = self.ctx.now()
