@@ -78,7 +78,7 @@ DHT_PROVIDE_WAITING: Final = Limit(1048576, "CIDs", "that wait to be provided", 
 DHT_DIALS_MAX: Final = Limit(64, "dials", "of ours at one time; the transport has 160 for all", "go-libp2p swarm")
 
 # --- routing and the peer book (actors.routing, storage.peerbook) --------------------------------
-BOOK_PEERS_MAX: Final = Limit(10_000, "peers", "of the book that are not connected, about 1 KiB each", "CVE-2023-40583")
+BOOK_PEERS_MAX: Final = Limit(10_000, "peers", "of the book that are not connected, 1.2 KiB each", "CVE-2023-40583")
 BOOK_SHARE_MAX: Final = Limit(
     2_000, "peers", "of the book that one source has claimed and nobody has met", "hostile announcements"
 )
@@ -89,9 +89,9 @@ BOOK_GROUP_MAX: Final = Limit(
 )
 BOOK_ADDRS_PER_SOURCE: Final = Limit(16, "addresses", "of one peer by the word of one source", "nobody has more")
 BOOK_ADDR_CHARS_MAX: Final = Limit(256, "characters", "of one address; a relayed one with two ids has 180", "measured")
-BOOK_SEEN_MAX: Final = Limit(256, "peers", "taken of one message, which then lasts some milliseconds", "measured")
+BOOK_SEEN_MAX: Final = Limit(256, "peers", "taken of one message; new ones take some 10 ms in all", "measured")
 BOOK_TTL_S_MAX: Final = Limit(172_800, "seconds", "that a claim is believed, whatever it says", "kad-dht spec, 48 h")
-BOOK_BATCH_MAX: Final = Limit(512, "peers", "written at once; that takes some milliseconds", "measured")
+BOOK_BATCH_MAX: Final = Limit(256, "peers", "written at once; that takes some 5 ms", "measured")
 BOOK_LISTED_MAX: Final = Limit(1_000, "peers", "in one listing of the book", "an answer must end")
 SEARCHES_MAX: Final = Limit(1_024, "searches", "for providers at one time; more are told Overloaded", "requests open")
 SEARCH_ASKERS_MAX: Final = Limit(4_096, "askers", "that wait for searches", "requests open")

@@ -29,7 +29,7 @@ from shoal.messages.routing import CONNECTED, PeerAddrs
 MET_TTL_S: Final = 86400.0  # seconds after its connection's end that a peer's own addresses are believed
 FORGOTTEN_S: Final = 30 * 86400.0  # seconds without a word after which a peer that was proven is forgotten too
 RENEWED_S: Final = 600.0  # seconds by which an expiry must move to be worth writing
-SLICE: Final = 500  # rows looked at by one ``sweep``: about 1 ms
+SLICE: Final = 250  # rows looked at by one ``sweep``: about 1 ms
 
 
 class PeerBook:

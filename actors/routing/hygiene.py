@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import libipld
 
@@ -19,6 +20,7 @@ PEER_CHARS_MAX = 64  # characters of a peer id in base58; the longest of 42 inli
 INLINED_MAX = 42  # bytes of a public key that an id holds whole (libp2p peer-ids spec)
 PROTOCOLS_MAX = 8  # of one provider; IPIP-337 has three
 NAME_CHARS_MAX = 64  # characters of the name of one
+GROUPS_CACHED = 1024  # addresses whose network was worked out lately; each is asked for a few times in a row
 
 
 def is_peer_id(text: str) -> bool:
@@ -88,6 +90,7 @@ def clean_provider(provider: Provider, source: str) -> Provider | None:
     return Provider(provider.peer, addrs, provider.source if provider.source in SOURCES else source, protocols)
 
 
+@lru_cache(GROUPS_CACHED)
 def group_of(addr: str) -> str:
     """The network that a public address is in: an IPv4 /24 or an IPv6 /48; empty for private ones and names."""
     ip = ip_of(addr)
