@@ -37,6 +37,7 @@ from shoal.storage.peerbook.store import PeerStore
 FOUND_TTL_S: Final = 1800.0  # seconds that the addresses of a found provider are believed; kad-dht clients keep as long
 ANSWER_S: Final = 0.1  # seconds before an asker's deadline at which its search ends
 FAILED_S: Final = 600.0  # seconds after a peer failed for which the book's word on where it is does not do
+SHUNNED_S: Final = 30.0  # seconds after a peer failed for which actors are not told of it; they would not dial it
 TICKET_BITS: Final = 48  # of the first ticket given to a source: two lives of this actor do not meet
 ASKERS: Final = ("bitswap", "bootstrap")  # actors that ask; the edge's requests end by their deadlines
 SWITCHES: Final[dict[str, Callable[[Policy], bool]]] = {
@@ -62,7 +63,7 @@ class RoutingActor(Actor):
         self.library = Library(ctx, self.book, store)
         self.records = Records()
         first_ticket = ctx.random.getrandbits(TICKET_BITS)
-        self.searches = Searches(self.records, Recall(), self._rank, self._remembered, first_ticket)
+        self.searches = Searches(self.records, Recall(), self._rank, self._remembered, self._has_failed, first_ticket)
         self.peer_searches = peers.PeerSearches()
         self._asked: dict[Key, Envelope] = {}
         self._timer: Timer | None = None
@@ -169,6 +170,9 @@ class RoutingActor(Actor):
         if self.book.failed_since(peer, at) or not (addrs or self.book.facts(peer, now).connected):
             return None
         return routing.Provider(peer, addrs[: PROVIDER_ADDRS_MAX.value], routing.BOOK)
+
+    def _has_failed(self, provider: routing.Provider) -> bool:
+        return self.book.failed_since(provider.peer, self.ctx.now() - SHUNNED_S)
 
     # --- where is it -------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Leg:
     began: float = 0.0
     ended: float = 0.0
     count: int = 0  # of providers that it was asked for; 0: all
+    added: int = 0  # to what was found
     outcome: str = ""
     again: int = 0  # times that it was begun anew for an asker with a later deadline, or that takes more
     counts: dict[str, int] = field(default_factory=dict)  # by the provider's own source: lan-dht beside dht
@@ -74,6 +75,7 @@ class Asker:
     key: Key
     count: int  # 0: all
     deadline: float
+    picky: bool = False  # it is not told of peers that have just failed
     given: int = 0
     told: int = 0
 

@@ -39,19 +39,32 @@ AGAIN_MAX: Final = 4  # times that a source is asked anew within one search, for
 AGAIN_LEFT_S: Final = 0.5  # seconds that must be left for it
 
 Remembered = Callable[[str, float], Provider | None]
+Failed = Callable[[Provider], bool]
 Rank = Callable[[list[Provider]], list[Provider]]
 
 
 class Searches:
-    """All searches.  ``rank`` orders providers; ``remembered`` makes one of a peer that had a CID at a time."""
+    """All searches.
+
+    ``rank`` orders providers; ``remembered`` makes one of a peer that had a CID at a time; ``failed`` says which have
+    just failed: those do not count as found for who asks again because of it, or a few who claim to have everything
+    would keep dearer sources from ever being asked.
+    """
 
     def __init__(
-        self, records: Records, recall: Recall, rank: Rank, remembered: Remembered, first_ticket: int = 0
+        self,
+        records: Records,
+        recall: Recall,
+        rank: Rank,
+        remembered: Remembered,
+        failed: Failed,
+        first_ticket: int = 0,
     ) -> None:
         self.records = records
         self.recall = recall
         self.rank = rank
         self.remembered = remembered
+        self.failed = failed
         self.open: dict[CID, Search] = {}
         self.asked: dict[Key, Search] = {}
         self.load: Counter[str] = Counter()  # peer -> open searches that told of it
@@ -69,7 +82,10 @@ class Searches:
     def ask(
         self, key: Key, cid: CID, count: int, deadline: float, now: float, sources: Iterable[str], *, fresh: bool
     ) -> list[Action]:
-        """Somebody wants to know who has ``cid``.  ``fresh``: not to be answered from what nobody had a moment ago."""
+        """Somebody wants to know who has ``cid``.
+
+        ``fresh``: whatever was a moment ago, that nobody had it or that some peers failed.
+        """
         actions = self.stop(key, now)  # a ticket used twice: the asker has begun a new life
         deadline = min(deadline, now + SEARCH_S_MAX.value)
         since = None if fresh else self.recall.nobody_since(cid, now)
@@ -85,7 +101,7 @@ class Searches:
             search = self._begin(cid, now, sources)
         else:
             self.shared += 1
-        search.askers[key] = Asker(key, max(count, 0), deadline)
+        search.askers[key] = Asker(key, max(count, 0), deadline, not fresh)
         self.asked[key] = search
         return actions + self._advance(search, now)
 
@@ -127,7 +143,8 @@ class Searches:
             name = provider.source
             leg.counts[name] = leg.counts.get(name, 0) + 1
             leg.firsts.setdefault(name, now)
-            self._add(search, provider)
+            if leg.added < SEARCH_PROVIDERS_MAX.value // len(search.legs):  # no source takes the others' room
+                leg.added += self._add(search, provider)
         return self._advance(search, now)
 
     def ended(self, ticket: int, outcome: str, now: float, *, late: bool = False, broken: bool = False) -> list[Action]:
@@ -149,11 +166,13 @@ class Searches:
             self._note(search, leg, now, whole=not broken)
         return self._advance(search, now)
 
-    def _add(self, search: Search, provider: Provider) -> None:
-        if provider.peer not in search.peers and len(search.found) < SEARCH_PROVIDERS_MAX.value:
-            search.peers.add(provider.peer)
-            search.found.append(provider)
-            self.load[provider.peer] += 1
+    def _add(self, search: Search, provider: Provider) -> bool:
+        if provider.peer in search.peers:
+            return False
+        search.peers.add(provider.peer)
+        search.found.append(provider)
+        self.load[provider.peer] += 1
+        return True
 
     def _note(self, search: Search, leg: Leg, now: float, *, whole: bool) -> None:
         for report in leg.report(search.started, now):
@@ -200,10 +219,10 @@ class Searches:
 
     def _tell(self, search: Search, asker: Asker) -> list[Action]:
         fresh = search.found[asker.given :]
-        if not fresh:
-            return []
         asker.given = len(search.found)
-        best = self.rank(fresh)
+        if asker.picky:
+            fresh = [provider for provider in fresh if not self.failed(provider)]
+        best = self.rank(fresh) if fresh else []
         if asker.count:
             best = best[: asker.lacks]
         asker.told += len(best)

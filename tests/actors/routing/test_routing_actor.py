@@ -7,7 +7,7 @@ from shoal.actors.routing.actor import ANSWER_S
 from shoal.actors.routing.records import HEAD_START_S
 from shoal.messages import lifecycle, routing, transport
 from shoal.messages.envelope import Envelope
-from shoal.messages.limits import SEARCH_S_MAX, SEARCHES_MAX
+from shoal.messages.limits import SEARCH_PROVIDERS_MAX, SEARCH_S_MAX, SEARCHES_MAX
 from shoal.messages.policy import WORKER
 from shoal.messages.replies import Failed, Overloaded
 from shoal.messages.routing import BOOK, DELEGATED, DHT, LAN_DHT, PUBSUB, PeerAddrs, Provider
@@ -153,6 +153,40 @@ def test_who_had_it_lately_is_told_at_once_unless_it_has_failed_since() -> None:
     (told,) = [each for each in bench.answers() if isinstance(each, routing.ProvidersFound)]
     assert [(one.peer, one.addrs, one.source) for one in told.providers] == [(peer(1), (addr(1),), BOOK)]
     assert list(bench.asked()) == [DHT], "it is asked all the same"
+
+
+def test_who_claims_to_have_everything_and_fails_does_not_keep_the_dht_from_being_asked() -> None:
+    """Ten of them answer for pubsub at once, which is all that was asked for; the next search goes on without them."""
+    bench = Bench(PUBSUB, DHT)
+    bench.find(sender="bitswap")
+    tell_some(bench.asked()[PUBSUB], *range(10))
+    assert len(bench.found()) == 10
+    assert not bench.asked()
+    for number in range(10):
+        bench.tell(routing.PeerOutcome(peer(number), 0, 1, 0.0), "bitswap")
+    bench.ctx.advance(5)
+    bench.find(ticket=2, sender="bitswap")
+    asked = bench.asked()
+    tell_some(asked[PUBSUB], *range(10))
+    assert not bench.answers(), "they have just failed"
+    bench.ctx.advance(1)
+    tell_some(bench.asked()[DHT], 20)
+    assert bench.found() == [peer(20)]
+    bench.find(ticket=3)
+    assert len(bench.found()) == 10, "the user is told of everybody that was found by then"
+
+
+def test_no_source_takes_the_room_of_the_others() -> None:
+    bench = Bench(PUBSUB, DHT)
+    bench.find(count=0)
+    asked = bench.asked()
+    tell_some(asked[PUBSUB], *range(SEARCH_PROVIDERS_MAX.value + 100))
+    bench.ctx.advance(1)
+    asked |= bench.asked()
+    tell_some(asked[DHT], 5000)
+    told = bench.found()
+    assert len(told) == SEARCH_PROVIDERS_MAX.value // 2 + 1
+    assert told[-1] == peer(5000)
 
 
 def test_the_best_are_told_first() -> None:

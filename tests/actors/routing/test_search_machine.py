@@ -29,8 +29,9 @@ class SearchMachine(sf.RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.records = Records()
-        self.searches = Searches(self.records, Recall(), self.rank, self.remembered, 5)
+        self.searches = Searches(self.records, Recall(), self.rank, self.remembered, self.failed, 5)
         self.asked: dict[tuple[str, int], tuple[CID, int, float, set[str]]] = {}
+        self.fresh: set[tuple[str, int]] = set()
         self.running: dict[int, tuple[str, CID]] = {}
         self.over: set[int] = set()
 
@@ -41,6 +42,10 @@ class SearchMachine(sf.RuleBasedStateMachine):
     @staticmethod
     def remembered(peer_id: str, at: float) -> Provider | None:
         return Provider(peer_id, ("/ip4/10.0.0.1/tcp/1",), BOOK) if peer_id != PEERS[0] else None
+
+    @staticmethod
+    def failed(one: Provider) -> bool:
+        return one.peer == PEERS[1]
 
     def carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -62,6 +67,7 @@ class SearchMachine(sf.RuleBasedStateMachine):
                 names = [one.peer for one in action.providers]
                 assert names == sorted(names), "not best first"
                 assert not told.intersection(names), "told twice"
+                assert PEERS[1] not in names or action.key in self.fresh, "told of one that has just failed"
                 told.update(names)
                 assert not count or len(told) <= count
             else:
@@ -80,6 +86,7 @@ class SearchMachine(sf.RuleBasedStateMachine):
     def ask(self, key: tuple[str, int], cid: CID, count: int, seconds: float, sources: set[str], fresh: bool) -> None:
         self.carry_out(self.searches.stop(key, self.now))
         self.asked.pop(key, None)
+        (self.fresh.add if fresh else self.fresh.discard)(key)
         self.asked[key] = (cid, count, min(self.now + seconds, self.now + SEARCH_S_MAX.value), set())
         self.carry_out(self.searches.ask(key, cid, count, self.now + seconds, self.now, sources, fresh=fresh))
 
