@@ -193,8 +193,8 @@ class TransportActor(Actor):
         if not connection.inbound:
             self.book.add(connection.peer, [connection.addr])
             self.back_off.succeeded(connection.addr)
-        if self.table.too_many(connection, self.ctx.policy):
-            self.network.close_connection(connection.id)
+        for surplus in self.table.to_close(connection, self.ctx.now(), self.ctx.policy):
+            self.network.close_connection(surplus.id)
             self.ctx.count("surplus_connections")
         if first:
             self.ctx.count("peers_connected")

@@ -4,7 +4,9 @@ Caps hold at once: the node's own, eight per peer, eight per IPv4 address or IPv
 resource manager).  They are looked at twice, before the handshake and when the connection stands, since many handshakes
 may go on at the same time.  Above the high watermark the table names connections to close, down to the low one: the
 idle before the busy, those who dialled us before those whom we dialled, never a protected peer and never one younger
-than the grace time.  Kubo says plainly that per-peer bounds do not stop a deliberate attack; the node's bound does.
+than the grace time.  At the node's own cap a connection that we dialled takes the place of the idlest other, young or
+not: a walk through a DHT needs more peers one after the other than a small node may hold at one time.  Kubo says
+plainly that per-peer bounds do not stop a deliberate attack; the node's bound does.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from shoal.actors.transport.network import Connection, PeerFacts
 from shoal.messages.limits import CONNECTIONS_PER_IP, CONNECTIONS_PER_PEER
 from shoal.messages.policy import Policy
 
+IDLE_S: Final = 2.0  # seconds without a frame after which a connection may make room for another
 PREFIX_BITS: Final = {4: 32, 6: 56}  # what counts as one address, go-libp2p's ConnLimitPerSubnet
 
 
@@ -84,6 +87,23 @@ class ConnectionTable:
         over_peer = row is not None and len(row.connections) > CONNECTIONS_PER_PEER.value
         at_address = self._per_subnet.get(subnet_of(connection.addr), 0) if connection.inbound else 0
         return over_peer or at_address > CONNECTIONS_PER_IP.value or len(self._by_id) > policy.connections_max
+
+    def to_close(self, connection: Connection, now: float, policy: Policy) -> list[Connection]:
+        """What to close for the sake of the caps, now that this connection has been added."""
+        if not self.too_many(connection, policy):
+            return []
+        row = self.peers[connection.peer]
+        if connection.inbound or len(row.connections) > CONNECTIONS_PER_PEER.value:
+            return [connection]
+        others = [
+            other
+            for other in self.peers.values()
+            if other is not row and not other.protected and now - other.used_at >= IDLE_S
+        ]
+        if not others:
+            return [connection]
+        idlest = min(others, key=lambda other: (len(other.streams) > 0, other.dialled, other.used_at, other.peer))
+        return list(idlest.connections.values())
 
     def remove(self, connection: Connection) -> bool:
         """Take a connection out; whether it was its peer's last."""

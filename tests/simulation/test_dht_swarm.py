@@ -88,3 +88,20 @@ def test_a_node_that_changes_its_role_leaves_the_tables_and_comes_back() -> None
         two.machine.edge.ask_for(lifecycle.PolicyNow, lifecycle.ChangeRole("worker"), 10.0)
         swarm.world.run_for(5.0)
         assert (one.stats().peers, two.stats().mode) == (1, "server")
+
+
+def test_a_client_with_few_connections_searches_a_large_dht() -> None:
+    """A leecher holds 32 connections at most, and one search needs ten to twenty."""
+    with DhtSwarm(6) as swarm:
+        nodes = swarm.grow(90)
+        contents = [CID.of(b"content %d" % number) for number in range(20)]
+        for node, cid in zip(nodes[10:30], contents, strict=True):
+            node.provide(cid)
+        leecher = swarm.add("leecher", LEECHER)
+        leecher.connect(nodes[0])
+        swarm.world.run_for(5.0)
+        searches = [leecher.search(cid) for cid in contents]
+        assert swarm.world.run_until(lambda: all(one.over for one in searches), 61.0)
+        found = [len(one.providers) for one in searches]
+        print(f"{sum(found)} of 20 found, the last after {max(one.first for one in searches):.1f} s")
+        assert found == [1] * 20

@@ -1,9 +1,9 @@
 """Requests to peers: dials where needed, keeps one stream a peer and DHT for several requests, ends every call.
 
 A call ends in exactly one ``Outcome``.  On a stream one call is under way at a time, as others' servers expect it; the
-rest wait in order.  A stream that ends between two calls was the peer's to end: the call that met the end is
-made again on a new one, once.  A call that is long under way keeps its stream for itself when others wait behind it:
-those get a new one.  Streams of ours without a call are closed after IDLE_S.
+rest wait in order.  A peer may end a stream between two calls, and a connection may have to make room for another: the
+call that met the end is made again on a new stream, once.  A call that is long under way keeps its stream for itself
+when others wait behind it: those get a new one.  Streams of ours without a call are closed after IDLE_S.
 
 All is done through the context, so the same code runs in the simulation.  Not here: what is asked and why.
 """
@@ -26,7 +26,7 @@ from shoal.messages.limits import DHT_CALLS_MAX, DHT_DIALS_MAX, DHT_MESSAGE_MAX,
 from shoal.messages.replies import Failed
 
 CALL_TIMEOUT_S: Final = 10.0  # seconds for one call with its dial and stream (go-libp2p-kad-dht reads for 10 s)
-IDLE_S: Final = 30.0  # seconds that a stream is kept without a call; others' servers keep it for 60
+IDLE_S: Final = 10.0  # seconds that a stream is kept without a call: a connection without streams is the first to go
 OVERTAKEN_S: Final = 1.5  # seconds after which a call no longer holds up those behind it
 FAIR_S: Final = 3.0  # seconds that a peer must have had to be reached before it is to blame for a call's end
 SWEEP_S: Final = 5.0  # seconds between looks at idle streams
@@ -98,7 +98,6 @@ class Calls:
         except RemoteError as fault:
             self._fault(line, fault)
             return True
-        line.used += 1
         self._end_current(line, Outcome(message))
         return True
 
@@ -110,7 +109,6 @@ class Calls:
         line.written += size
         call = line.call
         if call is not None and not call.answered and line.written >= call.ends_at:
-            line.used += 1
             self._end_current(line, Outcome())
         return True
 
@@ -197,7 +195,7 @@ class Calls:
                     self.ctx.send(transport.CloseStream(reply.stream, reset=True), deadline=math.inf)
                 return
             if isinstance(reply, transport.StreamOpened):
-                line.stream, line.used, line.queued, line.written = reply.stream, 0, 0, 0
+                line.stream, line.queued, line.written = reply.stream, 0, 0
                 self.streams[reply.stream] = line
                 self._advance(line)
             else:
@@ -239,10 +237,10 @@ class Calls:
         self._advance(line)
 
     def _lose_stream(self, line: Line, reason: str) -> None:
-        """The stream went; the call on it is made again if the stream had served before, else it has failed."""
-        call, was_used = line.call, line.used > 0
+        """The stream went; the call on it is made again, once, on a new one: the fault may be that of the old."""
+        call = line.call
         line.stream, line.call = 0, None
-        if call is not None and was_used and not call.again:
+        if call is not None and not call.again:
             call.again = True
             line.waiting.appendleft(call)
         elif call is not None:

@@ -32,7 +32,7 @@ class Call:
     answered: bool  # whether the peer answers it at all
     on_end: OnEnd
     timer: Timer | None = None
-    again: bool = False  # it has met the end of an old stream once
+    again: bool = False  # it has met the end of a stream once
     sent: float = 0.0
     ends_at: int = 0  # bytes written to the stream when all of it is
 
@@ -47,7 +47,6 @@ class Line:
     stream: int = 0
     busy: bool = False  # waits to be dialled, is being dialled, or its stream is being opened
     tried: float = math.inf  # since when it is being dialled, or its stream opened; infinity: it waits for its turn
-    used: int = 0  # calls that this stream has ended well
     queued: int = 0  # bytes handed to the stream
     written: int = 0  # bytes of them that the transport has written
     call: Call | None = None
