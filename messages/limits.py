@@ -326,7 +326,6 @@ PROVIDER_RECORDS_MAX: Final = Limit(
 PROVIDER_RECORDS_PER_PEER: Final = Limit(
     100_000, "records", "of one provider; half of all, and less when others want the room", "limits list, input 67"
 )
-PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
 PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
 PROVIDERS_WITH_ADDRS: Final = Limit(
     32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
