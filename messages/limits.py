@@ -312,3 +312,78 @@ ORDERS_MAX: Final = Limit(64, "orders", "to move or evict blocks under way or wa
 
 # What finding is bounded by stands beside this module and is part of it.
 from shoal.messages.limits_finding import *  # noqa: E402, F403  # last, so that the table has it last
+# --- what a DHT server keeps for others (storage.records) ----------------------------------------
+PROVIDER_RECORDS_MAX: Final = Limit(
+    200_000, "records", "of one DHT, about 150 bytes each on disk: 30 MB for what is others'", "lightweight node"
+)
+PROVIDER_RECORDS_PER_PEER: Final = Limit(
+    100_000, "records", "of one provider; half of all, and less when others want the room", "limits list, input 67"
+)
+PROVIDER_ADDRS_BYTES: Final = Limit(1 * KIB, "bytes", "of one provider's addresses as text", "CVE-2023-40583")
+PROVIDERS_WITH_ADDRS: Final = Limit(
+    32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
+)
+RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
+RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
+RECORD_VALUES_PER_PEER: Final = Limit(
+    8 * MIB, "bytes", "of values that one peer has put; its oldest go first", "limits list, input 67"
+)
+RECORDS_WAL_BYTES: Final = Limit(
+    16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
+)
+# --- the DHT (actors.discovery.dht) --------------------------------------------------------------
+DHT_MESSAGE_MAX: Final = Limit(
+    512 * KIB, "bytes", "of one message; 1,000 providers with addresses fit", "go-libp2p reads 4 MiB"
+)
+DHT_FIELDS_MAX: Final = Limit(4096, "fields", "of one message: reading it takes some milliseconds", "measured")
+DHT_CLOSER_MAX: Final = Limit(20, "peers", "taken of one answer: k, what an honest one names", "kad-dht spec")
+DHT_CLOSER_REFUSED: Final = Limit(64, "peers", "nearer ones in one answer; more is no honest answer", "input 61")
+DHT_PROVIDERS_TAKEN: Final = Limit(256, "peers", "providers taken of one answer", "nothing unbounded")
+DHT_ADDRS_PER_PEER: Final = Limit(16, "addresses", "of one peer read, kept and told: 20 peers in 20 KiB", "measured")
+DHT_ADDR_BYTES_MAX: Final = Limit(256, "bytes", "of one address; WebTransport with two hashes takes 130", "multiaddr")
+DHT_PROVIDER_KEY_MAX: Final = Limit(80, "bytes", "of a multihash that is provided", "go-libp2p-kad-dht")
+DHT_VALUE_KEY_MAX: Final = Limit(256, "bytes", "of a value's key; /ipns/ and a peer id take 40", "nothing unbounded")
+DHT_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of a value; an IPNS record has 10 KiB at most", "IPNS spec")
+DHT_PEERS_PER_GROUP: Final = Limit(
+    3, "peers", "of one IPv4 /24 or IPv6 /48 in the public table", "input 62; go-libp2p-kbucket has /16"
+)
+DHT_REPLACEMENTS_MAX: Final = Limit(4, "peers", "kept a bucket, for when one of it dies", "Kademlia, 4.1")
+DHT_LOOKUP_REQUESTS: Final = Limit(200, "requests", "of one lookup; an honest one takes 20 to 60", "input 65")
+DHT_LOOKUP_ROUNDS: Final = Limit(20, "hops", "from who we know to who is asked; log2 of the network", "input 65")
+DHT_LOOKUP_ROWS: Final = Limit(512, "peers", "that one lookup remembers, nearest first", "input 65")
+DHT_LOOKUPS_MAX: Final = Limit(64, "lookups", "at one time, both DHTs; more wait", "each has ten requests out")
+DHT_LOOKUPS_WAITING: Final = Limit(512, "lookups", "that wait for their turn; more are refused", "nothing unbounded")
+DHT_CALLS_MAX: Final = Limit(1024, "requests", "to peers that have not ended; more fail at once", "nothing unbounded")
+DHT_DIALS_MAX: Final = Limit(64, "dials", "of ours at one time; the transport has 160 for all", "go-libp2p swarm")
+DHT_STREAMS_IDLE: Final = Limit(128, "streams", "of ours kept open without a request; oldest out", "go-libp2p rcmgr")
+DHT_ANSWERS_BYTES_PEER: Final = Limit(
+    256 * KIB, "bytes", "of answers that a peer has not taken; then its stream is reset", "slow readers"
+)
+DHT_ANSWERS_BYTES_ALL: Final = Limit(16 * MIB, "bytes", "of answers that all peers have not taken", "memory")
+DHT_SERVED_RATE: Final = Limit(50, "requests a second", "answered to one peer, 0.3 ms each", "measured")
+DHT_SERVED_BURST: Final = Limit(500, "requests", "that one peer may send at once", "go provides 1,000 keys in bursts")
+DHT_PROVIDER_RECORDS_MAX: Final = Limit(
+    65536, "records", "of providers kept in memory, about 500 bytes each; keys not told of longest go", "memory"
+)
+DHT_PROVIDERS_PER_KEY: Final = Limit(64, "peers", "kept as providers of one key; oldest out", "as many as are told")
+DHT_RECORDS_PER_PEER: Final = Limit(8192, "keys", "that one peer provides here; more are refused", "input 67")
+DHT_VALUES_MAX: Final = Limit(4096, "values", "kept in memory, 10 KiB each at most; oldest out", "IPNS spec")
+DHT_CONNECTED_MAX: Final = Limit(4096, "peers", "whose protocols are remembered; as many as connections", "design 3")
+DHT_PROBES_MAX: Final = Limit(256, "peers", "connected servers that wait to be tried for the table", "limits list")
+DHT_FAILED_KEPT: Final = Limit(4096, "peers", "remembered for a while as not answering", "nothing unbounded")
+DHT_VALUES_GATHERED: Final = Limit(64, "values", "gathered by one search for a value", "64 KiB each")
+DHT_PROVIDE_WAITING: Final = Limit(1048576, "CIDs", "that wait to be provided", "as many as can be pinned")
+
+# --- IPNS records (actors.discovery.dht.ipns) ----------------------------------------------------
+IPNS_RECORD_BYTES_MAX: Final = Limit(10 * KIB, "bytes", "of an IPNS record; more need not be handled", "IPNS spec")
+IPNS_FIELDS_MAX: Final = Limit(64, "fields", "of an IPNS record's protobuf, which has nine", "nothing unbounded")
+
+# --- the provide sweep (actors.discovery.dht.regions) --------------------------------------------
+DHT_REGION_PEERS_MAX: Final = Limit(
+    65536, "peers", "that lookups of the last half hour have shown, about 400 bytes each", "nothing unbounded"
+)
+DHT_TOLD_BURST: Final = Limit(
+    400, "records", "given to one peer at once; then at a rate", "DHT_SERVED_BURST, less a fifth"
+)
+DHT_TOLD_RATE: Final = Limit(40, "records a second", "given to one peer", "DHT_SERVED_RATE, less a fifth")
+DHT_TOLD_PEERS: Final = Limit(8192, "peers", "whose rate is remembered: those of 500 regions", "nothing unbounded")
