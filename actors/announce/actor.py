@@ -168,7 +168,7 @@ class AnnounceActor(Actor):
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
-        self._follow()
+        self.ctx.after(0.0, self._follow)  # not within the deadline of who changed it
         self.telling.look_soon()
 
     @handles(lifecycle.ActorRestarted)
