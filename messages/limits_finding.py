@@ -83,7 +83,7 @@ BOOK_SHARE_MAX: Final = Limit(
     2_000, "peers", "of the book that one source has claimed and nobody has met", "hostile announcements"
 )
 BOOK_MET_MAX: Final = Limit(2_000, "peers", "of the book that dialled us and were never of use", "made-up peer ids")
-BOOK_TELLER_MAX: Final = Limit(128, "peers", "of the book, unmet, that one peer has told of", "hostile announcements")
+BOOK_TELLER_MAX: Final = Limit(256, "peers", "of the book, unmet, that one peer has told of", "hostile announcements")
 BOOK_GROUP_MAX: Final = Limit(
     64, "addresses", "of one public IPv4 /24 or IPv6 /48 that are only claimed", "limits list, input 62"
 )

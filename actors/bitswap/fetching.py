@@ -74,8 +74,12 @@ class Fetching:
             self.returning.lost(peer, self.ctx.now())
 
     def dial_in(self) -> float | None:
-        """Seconds until a lost peer is to be dialled; None when none is."""
-        return self.returning.wake_in(self.ctx.now()) if self.seeker.wants else None
+        """Seconds until a lost peer is to be dialled, or providers are to be looked for; None when neither is."""
+        if not self.seeker.wants:
+            return None
+        now = self.ctx.now()
+        waits = (self.returning.wake_in(now), self.hunting.wake_in(now))
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _dial_again(self, now: float) -> None:
         if self.seeker.wants and self.returning.peers:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from shoal.actors.base import Context
@@ -18,6 +19,8 @@ from shoal.messages.base import Message
 
 LOOK_S: Final = 0.25  # seconds between looks at whether somebody must be looked for
 TELL_S: Final = 1.2  # seconds before a session's deadline at which its searches end; texts are told once a second
+NUDGED_S: Final = 0.02  # seconds between looks at most often: every answer of every peer may ask for one
+NEXT_TO_NOTHING_S: Final = 0.0001  # seconds
 DIAL_S: Final = 30.0  # seconds for a provider to be reached, over all its addresses
 OUTCOMES_S: Final = 15.0  # seconds between reports of what peers were good for
 PROTECT_TAG: Final = "bitswap-found"
@@ -35,23 +38,36 @@ class Hunting:
         self.deadlines = deadlines
         self.finding = Finding(ctx.random.getrandbits(TICKET_BITS))
         self.protected: set[str] = set()
-        self._look_at = 0.0
+        self._looked = -math.inf
+        self._nudged = False
         self._outcomes_at = 0.0
         self._told: dict[str, tuple[int, int]] = {}  # peer -> blocks and misses that routing was told of
 
     def nudge(self) -> None:
-        """Something has changed: look at once."""
-        self._look_at = 0.0
+        """Something has changed: look soon."""
+        self._nudged = True
+
+    def wake_in(self, now: float) -> float | None:
+        """Seconds until ``pump`` has something to look at; None when the next one that is made anyway will do."""
+        return self._due_in(now) if self._nudged else None
+
+    def _due_in(self, now: float) -> float:
+        wait = NUDGED_S if self._nudged else LOOK_S
+        passed = now - self._looked
+        # A clock that went backwards puts nothing off; a wait that is next to nothing might not move a clock at all.
+        return wait - passed if 0.0 <= passed < wait - NEXT_TO_NOTHING_S else 0.0
 
     def pump(self, now: float) -> None:
         """Look whether a session needs providers, and carry out what follows; cheap when it is too early."""
-        if self._look_at - LOOK_S <= now < self._look_at:
+        if self._due_in(now) > 0.0:
             return
-        self._look_at = now + LOOK_S
+        self._looked = now
+        self._nudged = False
         stopped, _ = self.finding.over(self.seeker, now)
         if self.ctx.policy.fetch_blocks:
             for wanted in self.finding.due(self.seeker, now):
-                self._search(wanted, now)
+                # By a timer, since the message in hand may be a peer's, and this is not done on its behalf.
+                self.ctx.after(0.0, partial(self._search, wanted))
             self._dial_found(now)
         else:
             stopped += self.finding.stop_all()
@@ -61,8 +77,10 @@ class Hunting:
 
     # --- searches ----------------------------------------------------------------------------------------
 
-    def _search(self, wanted: Wanted, now: float) -> None:
-        ticket = wanted.ticket
+    def _search(self, wanted: Wanted) -> None:
+        ticket, now = wanted.ticket, self.ctx.now()
+        if ticket not in self.finding.tickets:
+            return
 
         def answered(reply: Message) -> None:
             at = self.ctx.now()
