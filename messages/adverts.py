@@ -5,7 +5,7 @@ from shoal.messages.block import Buffer
 
 
 class PeerFilter(Message, frozen=True):
-    """From adverts to bitswap and routing: what ``peer`` says it holds, as of now.  Replaces the one before.
+    """From adverts to bitswap: what ``peer`` says it holds, as of now.  Replaces the one before.
 
     ``bits`` is a filter of ``messages.bloom`` form; empty: there is none (any more).  A "no" of a filter is true of the
     moment it was made; a "yes" is wrong at the stated rate.

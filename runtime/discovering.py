@@ -131,9 +131,16 @@ class Discovering:
 
     # --- the DHTs ----------------------------------------------------------------------------------
 
-    def dht_closest(self, text: str, timeout_s: float, *, lan: bool = False) -> dht.ClosestFound:
-        """The peers nearest to a peer id or a CID."""
-        return self._ask("dht", dht.ClosestFound, dht.ClosestPeers(naming.routing_key(text), lan), timeout_s)
+    def dht_closest(self, text: str, timeout_s: float, *, lan: bool | None = None) -> dht.ClosestFound:
+        """The peers nearest to a peer id or a CID: of the public DHT or, ``lan``, of the LAN's.
+
+        None: of the public one, or of the LAN's when that knows nobody, as in Kubo.
+        """
+        key = naming.routing_key(text)
+        found = self._ask("dht", dht.ClosestFound, dht.ClosestPeers(key, bool(lan)), timeout_s)
+        if lan is None and not found.peers:
+            found = self._ask("dht", dht.ClosestFound, dht.ClosestPeers(key, True), timeout_s)
+        return found
 
     def dht_get(self, key: str, timeout_s: float) -> dht.ValueFound:
         """The best value under /ipns/NAME or /pk/ID.  Raises NotFound."""

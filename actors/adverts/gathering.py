@@ -40,6 +40,7 @@ class Gathering:
         self._pass = 0
         self._after = b""
         self._wait = RETRY_S
+        self._again = False  # something was missed while a listing was under way
 
     def start(self) -> None:
         """List everything, from the beginning."""
@@ -58,7 +59,9 @@ class Gathering:
 
     def soon(self) -> None:
         """Something may have been missed: list again, before long."""
-        if not self.listing:
+        if self.listing:
+            self._again = True
+        else:
             self.next_at = min(self.next_at, self._last_at + LIST_MIN_S)
 
     @property
@@ -134,7 +137,8 @@ class Gathering:
         now = self.ctx.now()
         self.listings += 1
         self._last_at = now
-        self.next_at = now + LIST_EVERY_S * self.ctx.random.uniform(0.8, 1.2)
+        self.next_at = now + (LIST_MIN_S if self._again else LIST_EVERY_S * self.ctx.random.uniform(0.8, 1.2))
+        self._again = False
         self.holding.listed(self._generation(), now)
         self.changed()
 

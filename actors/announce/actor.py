@@ -168,7 +168,7 @@ class AnnounceActor(Actor):
 
     @handles(lifecycle.PolicyChanged)
     def on_policy_changed(self, _: lifecycle.PolicyChanged, __: Envelope) -> None:
-        self._follow()
+        self.ctx.after(0.0, self._follow)  # not within the deadline of who changed it
         self.telling.look_soon()
 
     @handles(lifecycle.ActorRestarted)
@@ -177,14 +177,14 @@ class AnnounceActor(Actor):
             self.telling.recovered(WAY_ACTORS[message.name])
 
     def _add_followed(self, cids: Sequence[CID], origin: Origin) -> None:
-        """New roots: told at once, like what the user announces."""
+        """Roots: the new ones are told at once, like what the user announces."""
         if not cids:
             return
         wall = self.ctx.wall()
         items = [(cid, schedule.first(cid, wall)) for cid in cids if cid.hash_code != IDENTITY]
         if self._try("a new root", lambda: self.store.add(items, choosing.WAYS_OF[origin], origin)):
             self.telling.urgent(cid for cid, _ in items)
-            self._changed()
+        self._changed()
 
     def _follow(self) -> None:
         """Read every listing that policy follows, and drop what it does not announce any more."""
@@ -234,15 +234,14 @@ class AnnounceActor(Actor):
         except LocalError as fault:
             self.ctx.log.warning("the backlog of announcements could not be counted: %s", fault)
 
-    def _try(self, what: str, change: Callable[[], int]) -> bool:
-        """Make a change that nobody waits for; whether it was made."""
+    def _try(self, what: str, change: Callable[[], int]) -> int:
+        """Make a change that nobody waits for; how many it changed."""
         try:
-            change()
+            return change()
         except LocalError as fault:
             self.ctx.log.warning("%s is not announced: %s", what, fault)
             self.ctx.count("refused")
-            return False
-        return True
+            return 0
 
     def _fail(self, envelope: Envelope, fault: LocalError) -> None:
         self.ctx.reply(envelope, Failed(envelope.kind, type(fault).__name__, str(fault)))

@@ -40,8 +40,8 @@ def chosen(policy: Policy) -> str | None:
 
 
 def may_tell(policy: Policy, way: str) -> bool:
-    """Whether anything is told over ``way`` under ``policy``."""
-    return policy.announce_content and bool(getattr(policy, NEED[way]))
+    """Whether anything is told over ``way`` under ``policy``: who serves no blocks has nothing to announce."""
+    return policy.announce_content and policy.serve_blocks and bool(getattr(policy, NEED[way]))
 
 
 def followed(choice: str) -> list[Origin]:

@@ -106,9 +106,9 @@ def dht_stat(client: Client, verbose: bool) -> None:
 
 @dht.command("query")
 @click.argument("key", metavar="PEER_OR_CID")
-@click.option("--lan", is_flag=True, help="In the LAN's DHT.")
+@click.option("--lan/--public", default=None, help="In the LAN's DHT or the public one.  [default: where somebody is]")
 @pass_client
-def dht_query(client: Client, key: str, lan: bool) -> None:
+def dht_query(client: Client, key: str, lan: bool | None) -> None:
     """The peers nearest to a peer or a CID."""
     for line in client.call("dht/query", key, lan=lan).lines():
         client.show(line, [line["ID"]])

@@ -45,8 +45,8 @@ def routing(answer: dict[str, Any]) -> list[str]:
             one["Answered"],
             one["Providers"],
             one["Failures"],
-            seconds(one["P50First"]),
-            seconds(one["P95First"]),
+            seconds(one["P50First"] if one["Answered"] else None),
+            seconds(one["P95First"] if one["Answered"] else None),
         )
         for one in answer["Sources"]
     ]

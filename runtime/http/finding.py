@@ -64,9 +64,9 @@ def put(call: Call) -> Iterator[dict[str, Any]]:
 
 
 def query(call: Call) -> Iterator[dict[str, Any]]:
-    """``dht/query``: the peers nearest to a peer id; ours: or to a CID, and ``lan`` for the LAN's DHT."""
+    """``dht/query``: the peers nearest to a peer id; ours: or to a CID; and ``lan``, true or false."""
     given = call.arguments
-    found = call.backend.discovery.dht_closest(given.one("peerID"), call.timeout_s, lan=given.flag("lan"))
+    found = call.backend.discovery.dht_closest(given.one("peerID"), call.timeout_s, lan=given.maybe_flag("lan"))
     for peer in found.peers:
         yield shapes.closest_event(peer)
 

@@ -68,7 +68,7 @@ class ProviderBounds:
 
     records: int = limits.PROVIDER_RECORDS_MAX.value
     per_peer: int = limits.PROVIDER_RECORDS_PER_PEER.value
-    per_key: int = limits.PROVIDERS_PER_KEY.value
+    per_key: int = limits.DHT_PROVIDERS_PER_KEY.value
     told_peers: int = limits.PROVIDERS_WITH_ADDRS.value
 
 

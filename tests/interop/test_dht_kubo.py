@@ -10,6 +10,7 @@ import pytest
 
 from shoal.messages import dht, routing
 from shoal.messages.cid import CID
+from shoal.messages.policy import LEECHER, WORKER, Policy
 from shoal.tests.support.dht_host import DhtHost, until
 from shoal.tests.support.kubo import Kubo, KuboFactory
 from shoal.tests.support.namespaces import Host, LanFactory
@@ -28,10 +29,10 @@ def host(tmp_path: Path) -> Iterator[StartShoal]:
     """A factory: ``host()`` runs a shoal on loopback, ``host(lan[0])`` one in a namespace."""
     with ExitStack() as stack:
 
-        def start(where: Host | None = None) -> DhtHost:
+        def start(where: Host | None = None, policy: Policy = WORKER) -> DhtHost:
             folder = tmp_path / f"shoal-{secrets.token_hex(4)}"
             if where is None:
-                return stack.enter_context(DhtHost.start(folder))
+                return stack.enter_context(DhtHost.start(folder, policy=policy))
             with where.inside():
                 return stack.enter_context(DhtHost.start(folder, [f"/ip4/{where.address}/tcp/4001"]))
 
@@ -121,6 +122,21 @@ def test_a_peer_is_found_and_kubo_finds_us(kubo: KuboFactory, host: StartShoal) 
     assert answer.addrs[0] in [addr.removesuffix(f"/p2p/{other.peer_id}") for addr in other.addrs]
     closest = shoal.machine.edge.ask_for(dht.ClosestFound, dht.ClosestPeers(b"any key", lan=True), PATIENCE_S)
     assert {peer.peer for peer in closest.peers} >= {middle.peer_id, other.peer_id}
+
+
+def test_a_leecher_finds_what_a_kubo_has_and_serves_nothing(
+    kubo: KuboFactory, host: StartShoal, tmp_path: Path
+) -> None:
+    shoal, middle, provider = host(policy=LEECHER), kubo(), kubo()
+    provider.connect(middle.addrs[0])
+    meet(shoal, middle)
+    assert serves(shoal, lan=True, peers=1)
+    (tmp_path / "file").write_bytes(b"kubo" * 1000)
+    cid = CID.parse(provider.add(tmp_path / "file"))
+    assert found(shoal, cid, provider.peer_id).addrs
+    row = shoal.stats(lan=True)
+    assert (row.mode, row.served) == ("client", 0)
+    assert not [one for one in shoal.identity().protocols if "kad" in one]
 
 
 def test_a_shoal_finds_what_another_provides_through_a_kubo_alone(kubo: KuboFactory, host: StartShoal) -> None:

@@ -143,6 +143,14 @@ def test_keys_go_to_the_dht_as_bytes(api: NodeApi, script: Script) -> None:
         api.discovery.dht_put(f"/ipns/{IPNS}", bytes(65537), WAIT_S)
 
 
+def test_the_lans_dht_is_asked_when_the_public_one_knows_nobody(api: NodeApi, script: Script) -> None:
+    script.public = False
+    assert len(api.discovery.dht_closest(PEER, WAIT_S).peers) == 2
+    assert api.discovery.dht_closest(PEER, WAIT_S, lan=False).peers == ()
+    asked = [each.lan for each in script.of(dht.ClosestPeers) if isinstance(each, dht.ClosestPeers)]
+    assert asked == [False, True, False]
+
+
 def test_provide_waits_for_the_dht_and_says_what_failed(api: NodeApi, script: Script) -> None:
     cid = add(api, b"small")
     assert [one for one in api.discovery.dht_provide([str(cid)], False, WAIT_S) if one] == [cid]

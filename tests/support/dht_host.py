@@ -43,7 +43,7 @@ class DhtHost:
     def __init__(self, machine: Machine, askers: list[Asker]) -> None:
         self.machine = machine
         self._askers = askers
-        identity = machine.edge.ask_for(transport.Identity, transport.WhoAmI(), START_S)
+        identity = self.identity()
         self.peer = identity.peer
         self.full_addrs = identity.addrs
         self.addrs = tuple(addr.removesuffix(f"/p2p/{self.peer}") for addr in identity.addrs)
@@ -79,6 +79,10 @@ class DhtHost:
     def api(self) -> NodeApi:
         """What its user can do."""
         return NodeApi(self.machine)
+
+    def identity(self) -> transport.Identity:
+        """As others see it."""
+        return self.machine.edge.ask_for(transport.Identity, transport.WhoAmI(), START_S)
 
     def connect(self, peer: str, addrs: Sequence[str]) -> None:
         """Dial."""

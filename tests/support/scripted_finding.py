@@ -51,6 +51,7 @@ class Script:
     found: list[tuple[Provider, ...]] = field(default_factory=list)  # by each search, one answer after the other
     reports: tuple[SourceReport, ...] = ()
     ends: bool = True  # a search says that it has ended
+    public: bool = True  # the public DHT knows somebody
     peers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     values: dict[bytes, bytes] = field(default_factory=dict)
     refused: set[CID] = field(default_factory=set)  # of which nobody takes the records
@@ -136,7 +137,8 @@ class ScriptedDht(Scripted):
     def on_closest(self, message: dht.ClosestPeers, envelope: Envelope) -> None:
         self.script.hear(message)
         peers = (routing.PeerAddrs(PEER, (ADDR,)), routing.PeerAddrs(OTHER))
-        self.ctx.reply(envelope, dht.ClosestFound(peers, 12, 0.5, message.lan))
+        known = peers if message.lan or self.script.public else ()
+        self.ctx.reply(envelope, dht.ClosestFound(known, 12, 0.5, message.lan))
 
     @handles(dht.GetValue)
     def on_get(self, message: dht.GetValue, envelope: Envelope) -> None:

@@ -26,7 +26,7 @@ from shoal.messages.limits import DHT_CALLS_MAX, DHT_DIALS_MAX, DHT_MESSAGE_MAX,
 from shoal.messages.replies import Failed
 
 CALL_TIMEOUT_S: Final = 10.0  # seconds for one call with its dial and stream (go-libp2p-kad-dht reads for 10 s)
-IDLE_S: Final = 30.0  # seconds that a stream is kept without a call; others' servers keep it for 60
+IDLE_S: Final = 10.0  # seconds that a stream is kept without a call: a connection without streams is the first to go
 OVERTAKEN_S: Final = 1.5  # seconds after which a call no longer holds up those behind it
 FAIR_S: Final = 3.0  # seconds that a peer must have had to be reached before it is to blame for a call's end
 SWEEP_S: Final = 5.0  # seconds between looks at idle streams

@@ -95,7 +95,7 @@ class Search:
 
     def wait(self) -> None:
         """Begin the clock."""
-        left = self.deadline - self.searches.ctx.now()
+        left = max(0.0, self.deadline - self.searches.ctx.now())
         self._end_timer = self.searches.ctx.after(left, lambda: self._finish(DEADLINE))
 
     def run(self) -> None:

@@ -8,7 +8,7 @@ the others one is looked up, which makes the region around it known too, and tho
 First every key gets into a region that is known; where such a region has fewer than K peers and its neighbour is not
 known, because no key lies there, the keys left over are looked up one by one.  So there are never more lookups than
 keys, and with many keys never many more than a fifteenth of the network's peers: 100,000 keys in a network of 10,000
-take some 700 (tests/actors/dht/sweep_measure.py).
+take 768 (tests/actors/dht/sweep_measure.py).
 
 What is left when it stops is whatever ``told`` has not named: the announcements' backlog keeps that, and a new sweep
 goes on there.  When a CID is due again is decided there too: evenly over 22 hours, in the order of the key space, so

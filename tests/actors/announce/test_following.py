@@ -90,6 +90,29 @@ def test_a_way_that_is_off_is_not_used(bench: Bench) -> None:
     assert len(bench.gossip()) == 1
 
 
+def test_who_serves_nothing_tells_nothing(bench: Bench) -> None:
+    bench.change(serve_blocks=False)
+    bench.announce(CIDS[:1])
+    bench.run(60)
+    assert (bench.gossip(), bench.provides()) == ([], [])
+    bench.change(serve_blocks=True)
+    bench.run(1)
+    assert len(bench.provides()) == len(bench.gossip()) == 1
+
+
+def test_a_root_that_is_added_again_is_not_told_again(bench: Bench) -> None:
+    bench.change(announce="roots")
+    bench.here = set(CIDS)
+    for _ in range(3):
+        bench.pins = {CIDS[0]: True}
+        bench.say(announcing.RootAdded(CIDS[0]))
+        bench.say(announcing.PinsChanged((CIDS[0],)))
+        bench.run(5)
+        for said in bench.provides():
+            tell(said)
+    assert bench.backlog().told == 1
+
+
 def test_pins_are_followed_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "roots")
     bench.here = set(CIDS)

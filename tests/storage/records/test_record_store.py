@@ -124,7 +124,7 @@ def test_many_who_flood_take_from_each_other_not_from_those_with_little(tmp_path
 
 
 def test_one_key_has_the_providers_heard_last(store: RecordStore) -> None:
-    most = limits.PROVIDERS_PER_KEY.value
+    most = limits.DHT_PROVIDERS_PER_KEY.value
     for number in range(most + 50):
         store.add_provider(key(1), f"peer {number:03}", (), NOW + number)
     found = [one.peer for one in store.providers(key(1), NOW + most + 50)]
