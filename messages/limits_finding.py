@@ -14,8 +14,6 @@ PROVIDER_RECORDS_MAX: Final = Limit(
 PROVIDER_RECORDS_PER_PEER: Final = Limit(
     100_000, "records", "of one provider; half of all, and less when others want the room", "limits list, input 67"
 )
-PROVIDERS_PER_KEY: Final = Limit(100, "providers", "of one key; the longest unheard go first", "one answer")
-PROVIDER_KEY_BYTES_MAX: Final = Limit(80, "bytes", "of a provider record's key", "go-libp2p-kad-dht")
 PROVIDER_ADDRS_MAX: Final = Limit(
     16, "addresses", "kept and told of one provider, those that we can dial first", "CVE-2023-40583"
 )
@@ -24,12 +22,10 @@ PROVIDERS_WITH_ADDRS: Final = Limit(
     32_768, "peers", "whose addresses are kept, at most 32 MiB; the longest unheard lose theirs", "CVE-2023-40583"
 )
 RECORD_VALUES_MAX: Final = Limit(10_000, "values", "of one DHT", "lightweight node")
-RECORD_VALUE_BYTES_MAX: Final = Limit(64 * KIB, "bytes", "of one value; IPNS records have 10 KiB at most", "kad-dht")
 RECORD_VALUES_BYTES: Final = Limit(64 * MIB, "bytes", "of all values and their keys", "lightweight node")
 RECORD_VALUES_PER_PEER: Final = Limit(
     8 * MIB, "bytes", "of values that one peer has put; its oldest go first", "limits list, input 67"
 )
-RECORD_KEY_BYTES_MAX: Final = Limit(1 * KIB, "bytes", "of a value's key: a name space and a peer id", "kad-dht")
 RECORDS_WAL_BYTES: Final = Limit(
     16 * MIB, "bytes", "the log is checkpointed from here on whoever waits, and cut to this", "measured"
 )
