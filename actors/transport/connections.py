@@ -20,7 +20,7 @@ from shoal.actors.transport.network import Connection, PeerFacts
 from shoal.messages.limits import CONNECTIONS_PER_IP, CONNECTIONS_PER_PEER
 from shoal.messages.policy import Policy
 
-IDLE_S: Final = 2.0  # seconds without a frame after which a connection may make room for another
+IDLE_S: Final = 0.5  # seconds without a frame after which a connection may make room for another
 PREFIX_BITS: Final = {4: 32, 6: 56}  # what counts as one address, go-libp2p's ConnLimitPerSubnet
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from shoal.actors.discovery.dht.calls import CALL_TIMEOUT_S
+from shoal.actors.discovery.dht.keys import kad_id, peer_kad_id
+from shoal.actors.discovery.dht.table import K
 from shoal.messages import dht, lifecycle, routing
 from shoal.messages.cid import CID
 from shoal.messages.policy import LEECHER
@@ -90,18 +95,17 @@ def test_a_node_that_changes_its_role_leaves_the_tables_and_comes_back() -> None
         assert (one.stats().peers, two.stats().mode) == (1, "server")
 
 
-def test_a_client_with_few_connections_searches_a_large_dht() -> None:
-    """A leecher holds 32 connections at most, and one search needs ten to twenty."""
+def test_a_client_with_few_connections_walks_among_many_servers() -> None:
+    """It may hold eight connections, and must talk to twenty, some of them at one time."""
+    few = msgspec.structs.replace(LEECHER, connections_low=4, connections_high=6, connections_max=8)
     with DhtSwarm(6) as swarm:
-        nodes = swarm.grow(90)
-        contents = [CID.of(b"content %d" % number) for number in range(20)]
-        for node, cid in zip(nodes[10:30], contents, strict=True):
-            node.provide(cid)
-        leecher = swarm.add("leecher", LEECHER)
-        leecher.connect(nodes[0])
+        nodes = swarm.grow(25, settle_s=35.0)
+        client = swarm.add("client", few)
+        client.connect(nodes[0])
         swarm.world.run_for(5.0)
-        searches = [leecher.search(cid) for cid in contents]
-        assert swarm.world.run_until(lambda: all(one.over for one in searches), 61.0)
-        found = [len(one.providers) for one in searches]
-        print(f"{sum(found)} of 20 found, the last after {max(one.first for one in searches):.1f} s")
-        assert found == [1] * 20
+        assert client.machine is not None
+        closest = client.machine.edge.ask_for(dht.ClosestFound, dht.ClosestPeers(b"key", lan=True), 60.0)
+        print(f"{len(closest.peers)} answered, of {closest.messages} asked, in {closest.seconds:.1f} s")
+        near = sorted(nodes, key=lambda node: peer_kad_id(node.peer) ^ kad_id(b"key"))
+        assert [one.peer for one in closest.peers] == [node.peer for node in near[:K]]
+        assert closest.seconds < CALL_TIMEOUT_S

@@ -32,7 +32,8 @@ from shoal.messages.routing import PeerAddrs
 ALPHA: Final = 10  # requests out at a time (kad-dht spec)
 RESILIENCY: Final = 3  # nearest peers that must answer where the K nearest are not needed (kad-dht spec)
 SLOW_S: Final = 1.5  # seconds after which a request no longer counts among the ALPHA: most answer in less
-LOST_MAX: Final = 2  # times that a peer is asked again since the way to it broke on our side
+LOST_MAX: Final = 4  # times that a peer is asked again since the way to it broke on our side
+LOST_WAIT_S: Final = 0.5  # seconds before that, doubled each time: a small node must first let go of other peers
 DECEIVED_MAX: Final = 6  # failures of what one peer named, with not one success, before it is not believed
 
 
@@ -58,6 +59,7 @@ class Step:
     state: State = State.HEARD
     asked: float = 0.0
     lost: int = 0
+    not_before: float = 0.0
 
 
 class Lookup:
@@ -86,7 +88,7 @@ class Lookup:
         for step in self._window(K):
             if busy >= ALPHA or self.requests >= DHT_LOOKUP_REQUESTS.value:
                 break
-            if step.state is State.HEARD:
+            if step.state is State.HEARD and step.not_before <= now:
                 step.state, step.asked = State.ASKED, now
                 self._out[step.peer] = step
                 self.requests += 1
@@ -97,6 +99,9 @@ class Lookup:
     def wake_in(self, now: float) -> float | None:
         """Seconds until ``ask`` may have more to say though nothing has come; None: never."""
         waits = [step.asked + SLOW_S - now for step in self._out.values() if now - step.asked < SLOW_S]
+        waits += [
+            step.not_before - now for step in self._window(K) if step.state is State.HEARD and step.not_before > now
+        ]
         return max(0.001, min(waits)) if waits else None
 
     @property
@@ -139,11 +144,12 @@ class Lookup:
                 if other.by == step.by and other.state is State.HEARD:
                     other.state = State.DOUBTED
 
-    def lost(self, peer: str) -> None:
-        """The way to ``peer`` broke on our side: it may be asked again, and is not to blame."""
+    def lost(self, peer: str, now: float) -> None:
+        """The way to ``peer`` broke on our side: it may be asked again in a while, and is not to blame."""
         step = self._out.pop(peer, None)
         if step is None:
             return
+        step.not_before = now + LOST_WAIT_S * 2**step.lost
         step.lost += 1
         step.state = State.HEARD if step.lost <= LOST_MAX else State.FAILED
 

@@ -135,7 +135,7 @@ class Search:
                 self._lookup.answered(peer, self.kad.useful(answer.closer))
                 self.on_answer(self.kad, peer, answer)
             elif outcome.ours:
-                self._lookup.lost(peer)
+                self._lookup.lost(peer, self.searches.ctx.now())
             else:
                 self._lookup.failed(peer)
             self._pump()

@@ -10,6 +10,7 @@ from shoal.actors.discovery.dht.calls import CALL_TIMEOUT_S, IDLE_S, OVERTAKEN_S
 from shoal.actors.discovery.dht.kad import FAILED_S
 from shoal.actors.discovery.dht.keys import common_prefix, kad_id, multihash, peer_bytes
 from shoal.actors.discovery.dht.lines import Outcome
+from shoal.actors.discovery.dht.lookup import LOST_WAIT_S
 from shoal.actors.discovery.dht.table import SILENT_S
 from shoal.messages import dht, limits, routing, transport
 from shoal.messages.block import Buffer
@@ -268,6 +269,7 @@ def test_with_a_new_transport_it_serves_again_and_goes_on() -> None:
     bench.peers = dict.fromkeys(bench.peers, names())
     bench.restarted("transport")
     assert bench.served == [(wire.LAN_PROTOCOL,)] * 2
+    bench.run(LOST_WAIT_S + 0.1)
     assert bench.replies(envelope) == [routing.SourceEnded("", 6)]
     assert {dial.peer for dial in bench.dials} == set(map(peer, (1, 2, 3))), "the way was lost, not the peers"
     assert len(bench.kad().table) == 3

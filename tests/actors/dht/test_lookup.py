@@ -162,11 +162,14 @@ def test_where_few_will_do_it_ends_with_few() -> None:
 
 def test_who_was_lost_on_our_side_is_asked_again_a_few_times() -> None:
     lookup = Lookup(TARGET, ME, [at(1)])
+    now = 0.0
     for _ in range(LOST_MAX + 1):
-        (step,) = lookup.ask(0.0)
-        lookup.lost(step.peer)
+        (step,) = lookup.ask(now)
+        lookup.lost(step.peer, now)
+        assert lookup.ask(now) == [], "not at once"
+        now += lookup.wake_in(now) or 0.0
     assert lookup.over
-    assert lookup.ask(0.0) == []
+    assert lookup.ask(now + 60.0) == []
 
 
 def test_nobody_known_is_the_end() -> None:
