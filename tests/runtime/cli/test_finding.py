@@ -30,6 +30,11 @@ from shoal.tests.support.scripted_finding import (
 
 from .conftest import ENV, Shoal
 
+# A shell that runs the tests in the background has its children ignore Ctrl-C, which a person's shell does not.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from shoal.runtime.cli.client import main; main()"
+)
 CID_TEXT = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 
 
@@ -88,7 +93,7 @@ def test_find_of_what_nobody_has_fails(shoal: Shoal, script: Script) -> None:
 
 def test_find_prints_as_it_finds(script: Script, api: str) -> None:
     script.found, script.ends = [(provider(1),)], False
-    command = [sys.executable, "-P", "-m", "shoal.runtime.cli.client", "--api", api, "find", CID_TEXT]
+    command = [sys.executable, "-P", "-c", INTERRUPTIBLE, "--api", api, "find", CID_TEXT]
     child = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     try:
@@ -162,7 +167,7 @@ def test_announcements(shoal: Shoal, script: Script, api: str) -> None:
 
 
 def test_topics(shoal: Shoal, api: str) -> None:
-    command = [sys.executable, "-P", "-m", "shoal.runtime.cli.client", "--api", api, "pubsub", "sub", "news ⚓"]
+    command = [sys.executable, "-P", "-c", INTERRUPTIBLE, "--api", api, "pubsub", "sub", "news ⚓"]
     child = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout is not None
     try:
