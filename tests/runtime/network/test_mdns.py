@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from shoal.tests.support.waiting import wait_until
 
 GROUP = ("224.0.0.251", 5353)
 SOON_S = 20.0
+OPEN_S = 2.0
 STRINGS = (b"dnsaddr=/ip4/10.77.0.1/tcp/1/p2p/x", b"dnsaddr=/ip4/10.77.0.1/udp/1/quic-v1/p2p/x")
 A, B = "a" * 32, "b" * 32
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -66,6 +67,9 @@ def ear(wire: Lan) -> Iterator[Callable[..., Ear]]:
             with host.inside():
                 network.start()
             stack.callback(network.stop)
+            # What is said before its sockets are open it does not hear; some tests see to it that they cannot be.
+            with suppress(AssertionError):
+                wait_until(lambda: network._run is not None and bool(network._run._open_on), OPEN_S, "sockets")
             return Ear(network)
 
         yield start
