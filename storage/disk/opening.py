@@ -42,6 +42,11 @@ def _only_reads(conn: sqlite3.Connection) -> bool:
         row = conn.execute(_ANY_TABLE).fetchone()
         if row is not None:
             conn.execute('DELETE FROM "{}" WHERE 0'.format(row[0].replace('"', '""')))
-    except (sqlite3.Error, UnicodeDecodeError, AttributeError) as fault:  # the last two: a damaged schema
+    except (
+        sqlite3.Error,
+        UnicodeDecodeError,
+        AttributeError,
+        TypeError,
+    ) as fault:  # but for the first: a damaged schema
         return isinstance(fault, sqlite3.Error) and primary_code(fault) == sqlite3.SQLITE_READONLY
     return False
