@@ -42,11 +42,8 @@ def _only_reads(conn: sqlite3.Connection) -> bool:
         row = conn.execute(_ANY_TABLE).fetchone()
         if row is not None:
             conn.execute('DELETE FROM "{}" WHERE 0'.format(row[0].replace('"', '""')))
-    except (
-        sqlite3.Error,
-        UnicodeDecodeError,
-        AttributeError,
-        TypeError,
-    ) as fault:  # but for the first: a damaged schema
-        return isinstance(fault, sqlite3.Error) and primary_code(fault) == sqlite3.SQLITE_READONLY
+    except sqlite3.Error as fault:
+        return primary_code(fault) == sqlite3.SQLITE_READONLY
+    except (UnicodeDecodeError, AttributeError, TypeError):  # a damaged schema: its names are no texts
+        return False
     return False
