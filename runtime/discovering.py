@@ -31,7 +31,7 @@ REMEDIES: Final = {
     "dht": "start it with --sources dht,...",
     "pubsub": "start it with --sources pubsub,...",
     "routing": "start it without --offline",
-    "announce": "start it without --offline",
+    "announce": "start it with --sources dht,... or pubsub,...",
 }
 
 

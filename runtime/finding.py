@@ -106,8 +106,10 @@ def finding_specs(finding: Finding | None) -> list[ChildSpec]:
     # --- gossipsub and announcements
     if "pubsub" in finding.sources:
         specs.append(ChildSpec("pubsub", lambda ctx: PubsubActor(ctx, finding.keys)))
-    # --- announcing: a store of its own for every generation
-    specs.append(ChildSpec("announce", lambda ctx: AnnounceActor(ctx, Announcements(finding.folder / BACKLOG_FILE))))
+    # --- announcing: a store of its own for every generation; nobody keeps what nothing can tell
+    if finding.sources & {"dht", "pubsub"}:
+        backlog = finding.folder / BACKLOG_FILE
+        specs.append(ChildSpec("announce", lambda ctx: AnnounceActor(ctx, Announcements(backlog))))
     if "filters" in finding.sources:  # --- Bloom adverts
         specs.append(ChildSpec("adverts", AdvertsActor))
     # --- over HTTP: delegated routing and gateways
