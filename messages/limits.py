@@ -42,7 +42,7 @@ OUR_WANTS_MAX: Final = Limit(65536, "wants", "of this node at one time; more is 
 DEMAND_MAX: Final = Limit(262144, "wants", "of all peers that are remembered to know what is popular", "CVE-2023-25568")
 WANTS_LISTED_MAX: Final = Limit(16384, "wants", "in one answer of the wantlist", "design 2")
 OUTSTANDING_BYTES_PER_PEER: Final = Limit(
-    4 * MIB, "bytes", "one peer may not take all memory", "four batches; boxo has 1 MiB"
+    4 * MIB, "bytes", "one peer may not take all memory", "two batches; boxo has 1 MiB"
 )
 INLINE_BLOCK_MAX: Final = Limit(1024, "bytes", "a want-have is answered by a block this small", "boxo engine")
 
@@ -144,9 +144,6 @@ HTTP_PROBES_MAX: Final = Limit(4, "requests", "of health and metrics, apart from
 HTTP_IDLE_S: Final = Limit(10, "seconds", "to send a request's headers, or the next request", "slow headers")
 HTTP_BODY_STALL_S: Final = Limit(60, "seconds", "without a byte of a body that is not complete", "slow body")
 HTTP_WRITE_STALL_S: Final = Limit(60, "seconds", "without the client taking a byte", "client that never reads")
-HTTP_WRITE_BYTES: Final = Limit(
-    256 * KIB, "bytes", "handed to the socket at once, each with its own clock", "slow link"
-)
 HTTP_UPLOAD_WINDOW_BYTES: Final = Limit(1 * MIB, "bytes", "received of a body and not yet taken", "memory O(window)")
 HTTP_PULL_BYTES: Final = Limit(1 * MIB, "bytes", "gathered of an answer before it is sent", "four leaves of a file")
 HTTP_HELD_BYTES: Final = Limit(1 * MIB, "bytes", "of an answer kept back while its body arrives", "half-duplex clients")
@@ -187,7 +184,7 @@ WIRE_PRESENCES_MAX: Final = Limit(16384, "presences", "of one message; a peer ow
 WANTS_ALL_PEERS_MAX: Final = Limit(262144, "wants", "of all peers, about 600 bytes each", "CVE-2023-25568")
 OUTSTANDING_BYTES_ALL: Final = Limit(64 * MIB, "bytes", "being sent to all peers; above it one batch a peer", "memory")
 SERVE_BATCH_BYTES: Final = Limit(
-    1 * MIB, "bytes", "of blocks in one message, or one block", "measured: docs/performance.md"
+    2 * MIB, "bytes", "of blocks in one message, or one block", "measured: docs/performance.md"
 )
 EAGER_BLOCKS_MAX: Final = Limit(8, "blocks", "read for a peer without a look at their sizes first", "latency")
 EAGER_READS_MAX: Final = Limit(4, "reads", "of that kind at one time: 64 MiB at most, mostly 1", "memory")

@@ -141,6 +141,14 @@ class Partner:
         """Whether anything could be said now."""
         return bool(self.denials) or self._first() is not None
 
+    def has_room(self, credit: int) -> bool:
+        """Whether the next message can be filled as far as it may be.
+
+        Else one that went out half full would give back room for half a message, and so would all after it: the
+        silly window of TCP (RFC 813), for which each message costs as much as a full one.
+        """
+        return credit - self.outstanding >= max(1, min(self.batch, self.queued_bytes))
+
     def idle(self) -> bool:
         """Whether nothing is left that this row is needed for."""
         return not (self.wants or self.overflow or self.denials or self.frames or self.outstanding)

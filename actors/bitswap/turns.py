@@ -39,8 +39,11 @@ class Turns:
         best: Partner | None = None
         best_key = (0, 0.0, 0.0)
         for peer, partner in self.ready.items():
-            full = partner.outstanding >= OUTSTANDING_BYTES_PER_PEER.value
-            if full or peer not in reachable or (crowded and partner.outstanding):
+            if (
+                not partner.has_room(OUTSTANDING_BYTES_PER_PEER.value)
+                or peer not in reachable
+                or (crowded and partner.outstanding)
+            ):
                 continue
             if now - partner.waiting_since >= STARVED_S:
                 key = (0, partner.waiting_since, 0.0)

@@ -12,7 +12,7 @@ import struct
 
 import trio
 
-from shoal.messages.limits import HTTP_WRITE_BYTES, HTTP_WRITE_STALL_S
+from shoal.messages.limits import HTTP_WRITE_STALL_S
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -26,15 +26,19 @@ class BoundedStream:
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
-        """Send, piece by piece.  Raises trio.BrokenResourceError when the client takes nothing for too long."""
-        view = memoryview(data)
-        try:
-            for at in range(0, len(view), HTTP_WRITE_BYTES.value):
-                with trio.fail_after(self._stall_s):
-                    await self._stream.send_all(view[at : at + HTTP_WRITE_BYTES.value])
-        except trio.TooSlowError:
+        """Send all of it.  Raises trio.BrokenResourceError when the client takes nothing for too long."""
+        rest = memoryview(data)
+        with trio.CancelScope() as patience:
+            while rest:
+                patience.deadline = trio.current_time() + self._stall_s
+                try:
+                    sent = await self.socket.send(rest)
+                except OSError as fault:
+                    raise trio.BrokenResourceError(f"the client is gone: {fault}") from fault
+                rest = rest[sent:]
+        if patience.cancelled_caught:
             self.abort()
-            raise trio.BrokenResourceError("the client takes nothing") from None
+            raise trio.BrokenResourceError("the client takes nothing")
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """The next bytes; empty at the end."""

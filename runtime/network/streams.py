@@ -35,7 +35,7 @@ from shoal.runtime.network.wire_stack.consent import Consent, proposal
 
 log = logging.getLogger(__name__)
 
-READ_BYTES: Final = 256 * 1024  # asked of the multiplexer at once
+READ_BYTES: Final = 1024 * 1024  # asked of the multiplexer at once: what a busy moment leaves there
 FRAMES_A_SLICE: Final = 64  # small frames handed up before others get a turn
 DRAIN_BYTES_MAX: Final = 256 * 1024  # read and thrown away on a stream that we closed
 

@@ -31,7 +31,7 @@ from shoal.messages.limits import (
 
 T = TypeVar("T")
 
-ROOM_PARTS: Final = 8  # of the window; it is filled up again when one of them is free
+ROOM_PARTS: Final = 4  # of the window; it is filled up again when one of them is free
 
 
 class Slot(Generic[T]):

@@ -22,7 +22,7 @@ from multiaddr import Multiaddr
 from shoal.messages.errors import RemoteError
 from shoal.runtime.network.wire_stack.records import PLAINTEXT_MAX, Buffer, Opener, Sealer
 
-RECORDS_A_WRITE: Final = 4  # sealed at once and handed to the socket together: 256 KiB
+RECORDS_A_WRITE: Final = 8  # sealed at once and handed to the socket together: 512 KiB, what its buffer holds
 
 
 class NoiseSession(BaseSession):

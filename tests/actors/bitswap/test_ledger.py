@@ -246,7 +246,7 @@ def test_12_no_more_than_its_bound_and_a_block_is_outstanding():
     while store.serve() is not None:
         partner = store.ledger.partners["p"]
         assert partner.outstanding < OUTSTANDING_BYTES_PER_PEER.value + 2 * MIB
-    assert partner.outstanding >= OUTSTANDING_BYTES_PER_PEER.value
+    assert partner.outstanding > OUTSTANDING_BYTES_PER_PEER.value * 3 // 4, "no room is left for a message worth it"
     assert store.serve() is None
     store.written()
     assert store.serve() is not None
@@ -254,7 +254,7 @@ def test_12_no_more_than_its_bound_and_a_block_is_outstanding():
 
 def test_16_every_peer_with_work_is_served_within_as_many_turns_as_there_are_peers():
     peers = [f"peer-{n}" for n in range(20)]
-    store = Store(*(block(n, 200 * KIB) for n in range(50)))
+    store = Store(*(block(n, 200 * KIB) for n in range(100)))
     for peer in peers:
         store.say(peer, *(want(each) for each in store.blocks))
     for _ in range(10):
@@ -275,7 +275,7 @@ def test_a_starved_peer_goes_first_however_much_is_outstanding():
 
 def test_nobody_waits_ten_seconds_while_others_are_served():
     """Twenty peers that always want more over a link of 1 MiB/s, one of which takes its frames only very slowly."""
-    store = Store(*(block(n, 64 * KIB) for n in range(30)))
+    store = Store(*(block(n, 64 * KIB) for n in range(100)))
     peers = [f"peer-{n}" for n in range(20)]
     last = dict.fromkeys(peers, 0.0)
     now = 0.0
