@@ -76,6 +76,9 @@ class DurableTierActor(Actor):
         """The quota in bytes of block data by the policy in force; 0: bounded by the disk alone."""
         raise NotImplementedError
 
+    def committed(self, size: int) -> None:
+        """So many bytes have just become durable, and their senders know."""
+
     def health(self) -> str:
         """ "ok", or what is wrong: what the last put met."""
         return self.state
@@ -225,6 +228,7 @@ class DurableTierActor(Actor):
         self.ctx.count("blocks_stored", len(blocks))
         for envelope, count, size in waiting:
             self.ctx.reply(envelope, tiers.TierStored(self.NAME, count, size))
+        self.committed(sum(size for _, _, size in waiting))
 
     def _fail(self, envelope: Envelope, fault: LocalError) -> None:
         self.ctx.reply(envelope, Failed(envelope.kind, type(fault).__name__, str(fault)))

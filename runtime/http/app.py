@@ -32,7 +32,7 @@ COMMANDS: Final = (
     Command("cat", content.cat, Form.BYTES, TEXT),
     Command("get", content.get, Form.BYTES, "application/x-tar"),
     Command("ls", content.ls),
-    Command("block/get", content.block_get, Form.BYTES, "application/vnd.ipld.raw"),
+    Command("block/get", content.block_get, Form.WHOLE, "application/vnd.ipld.raw"),
     Command("block/put", content.block_put),
     Command("block/stat", content.block_stat),
     Command("block/rm", keeping.block_rm, Form.LINES),

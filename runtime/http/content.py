@@ -75,9 +75,9 @@ def ls(call: Call) -> dict[str, Any]:
     return {"Objects": [shapes.listing(path, call.backend.ls(path, call.timeout_s)) for path in paths]}
 
 
-def block_get(call: Call) -> Iterator[bytes]:
+def block_get(call: Call) -> bytes:
     """``block/get``: a block's bytes."""
-    yield call.backend.block_get(call.arguments.one("cid"), call.timeout_s)
+    return call.backend.block_get(call.arguments.one("cid"), call.timeout_s)
 
 
 def block_put(call: Call) -> dict[str, Any]:

@@ -137,8 +137,8 @@ class _Exchange:
 
     async def _whole(self) -> None:
         value = await in_thread(self._edge.limiter, self._command.run, self._call)
-        body = value if isinstance(value, bytes) else _line(value)
-        await self._start(200, [(b"content-length", b"%d" % len(body))])
+        body, headers = (value, [(b"x-stream-output", b"1")]) if isinstance(value, bytes) else (_line(value), [])
+        await self._start(200, [(b"content-length", b"%d" % len(body)), *headers])
         await self._finish(body)
 
     async def _stream(self) -> None:

@@ -170,6 +170,14 @@ class DiskStore:
             db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return (before - after) * PAGE_BYTES
 
+    def fold(self) -> None:
+        """Write what is in the log into the file, as far as no reader needs it, and have the log begin anew.
+
+        Of no effect on what is stored, nor on how durable it is.  Raises StorageFault or StorageFull.
+        """
+        with self._file.reading("fold the log into the block store") as db:
+            db.conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     # --- reading -----------------------------------------------------------------------------------
 
     def get_many(self, cids: Sequence[CID]) -> list[Block | None]:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from shoal.actors.base import Actor
-from shoal.actors.tiers.disk.actor import COMMIT_BYTES, UNBOUNDED, DiskTierActor, transactions
+from shoal.actors.tiers.disk.actor import (
+    COMMIT_BYTES,
+    FOLD_AFTER_BULK_S,
+    FOLD_AFTER_S,
+    UNBOUNDED,
+    DiskTierActor,
+    transactions,
+)
 from shoal.actors.tiers.memory.actor import MemoryTierActor
 from shoal.messages import lifecycle, tiers
 from shoal.messages.base import Message
 from shoal.messages.blocks import TierStat
+from shoal.messages.errors import StorageFault
 from shoal.messages.limits import (
     DISK_DELETE_MAX,
     DISK_GET_BLOCKS_MAX,
     DISK_PUT_BLOCKS_MAX,
     DISK_PUT_BYTES_MAX,
     DISK_SIZES_MAX,
+    KIB,
     MIB,
 )
 from shoal.messages.policy import WORKER
@@ -194,3 +206,48 @@ def test_a_disk_that_cannot_count_says_so_and_lives(disk: tuple[FakeContext, Dis
         (failed,) = say(ctx, actor, question)
         assert isinstance(failed, Failed)
         assert failed.error == "Unavailable"
+
+
+def in_the_file_alone(tmp_path: Path) -> int:
+    """Blocks that the store's file holds without its log."""
+    alone = tmp_path / "alone.sqlite"
+    shutil.copy(tmp_path / "blocks.sqlite", alone)
+    with closing(sqlite3.connect(alone)) as conn:
+        return int(conn.execute("SELECT count(*) FROM blocks").fetchone()[0])
+
+
+def test_the_log_is_folded_while_nobody_puts(disk: tuple[FakeContext, DiskTierActor], tmp_path: Path) -> None:
+    ctx, actor = disk
+    assert isinstance(actor.store, DiskStore)
+    actor.store.fold()  # the tables
+    for number in range(3):
+        say(ctx, actor, tiers.TierPut((block(number, 256 * KIB),)))
+    ctx.advance(10 * FOLD_AFTER_S)
+    assert in_the_file_alone(tmp_path) == 0, "too little to be worth two syncs"
+    say(ctx, actor, tiers.TierPut((block(3, 256 * KIB),)))
+    assert in_the_file_alone(tmp_path) == 0, "another may come at once"
+    ctx.advance(FOLD_AFTER_S)
+    assert in_the_file_alone(tmp_path) == 4
+    say(ctx, actor, tiers.TierPut(tuple(block(number, 256 * KIB) for number in range(4, 10))))
+    ctx.advance(FOLD_AFTER_S)
+    assert in_the_file_alone(tmp_path) == 4, "a transfer goes on"
+    ctx.advance(FOLD_AFTER_BULK_S)
+    assert in_the_file_alone(tmp_path) == 10
+
+
+def test_a_log_that_cannot_be_folded_costs_nothing(
+    disk: tuple[FakeContext, DiskTierActor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx, actor = disk
+
+    def broken(_: DiskStore) -> None:
+        raise StorageFault("the device failed", "replace it")
+
+    monkeypatch.setattr(DiskStore, "fold", broken)
+    many = tuple(block(number, 256 * KIB) for number in range(4))
+    say(ctx, actor, tiers.TierPut(many))
+    ctx.advance(FOLD_AFTER_BULK_S)
+    assert ctx.counts["folds_failed"] == 1
+    (read,) = say(ctx, actor, tiers.TierGet(tuple(each.cid for each in many)))
+    assert isinstance(read, tiers.TierBlocks)
+    assert read.blocks == many
