@@ -3,21 +3,16 @@
 Not a parser of every protocol: discovery needs the peer at the end, and an IP and a port at the beginning, each
 checked, so that a text which a stranger wrote becomes one of the few forms that the transport dials, or nothing.
 
-Source: libp2p addressing spec; for peer ids, the libp2p peer-ids spec.
+Source: libp2p addressing spec.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-import libipld
-
-from shoal.messages.cid import CID, LIBP2P_KEY
-from shoal.messages.errors import LocalError, RemoteError
-
-PEER_CHARS_MAX: Final = 128  # of a peer id in any base: 42 bytes take 60 to 70
-_INLINED_BYTES_MAX: Final = 42  # of a key that is its own id; longer ones are hashed
+from shoal.actors.discovery.peerids import base58_of
+from shoal.messages.errors import RemoteError
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,25 +24,6 @@ class At(NamedTuple):
     addr: str
 
 
-def peer_id(text: str) -> str:
-    """The base58 form of a peer id written in base58, or as a CID of its key.  Raises RemoteError."""
-    multihash = b""
-    if 0 < len(text) <= PEER_CHARS_MAX:
-        try:
-            if text[0] in "1Q":  # base58 of an identity (Ed25519) or sha2-256 multihash
-                multihash = bytes(libipld.decode_multibase("z" + text)[1])
-            else:
-                cid = CID.parse(text)
-                multihash = cid.multihash if cid.codec == LIBP2P_KEY else b""
-        except (ValueError, LocalError):
-            multihash = b""
-    inlined = multihash[:1] == b"\x00" and 2 < len(multihash) <= _INLINED_BYTES_MAX + 2
-    hashed = multihash[:2] == b"\x12\x20" and len(multihash) == 34
-    if not (hashed or (inlined and multihash[1] == len(multihash) - 2)):
-        raise RemoteError("not a peer id", "peer")
-    return str(libipld.encode_multibase("z", multihash))[1:]
-
-
 def whose(text: str) -> At:
     """``/ip4/.../tcp/.../p2p/ID`` taken apart.  Raises RemoteError when it does not end in a peer."""
     addr, found, peer = text.rpartition("/p2p/")
@@ -55,7 +31,7 @@ def whose(text: str) -> At:
         addr, found, peer = text.rpartition("/ipfs/")  # the old name of /p2p, which some still write
     if not found or (addr and not addr.startswith("/")):
         raise RemoteError("no /p2p at its end", "peer")
-    return At(peer_id(peer), addr)
+    return At(base58_of(peer), addr)
 
 
 def direct(addr: str) -> tuple[_IP, str] | None:

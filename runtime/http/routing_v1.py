@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from shoal.actors.discovery.delegated.peerids import base58_of, multihash_of
+from shoal.actors.discovery.peerids import base58_of, multihash_of
 from shoal.messages.cid import CID
 from shoal.messages.errors import BadInput, NotFound, RemoteError
 from shoal.messages.limits import ROUTING_JSON_RECORDS, ROUTING_NDJSON_RECORDS

@@ -13,9 +13,9 @@ from typing import ClassVar, Final
 
 from shoal.actors.base import Actor, Context, handles
 from shoal.actors.discovery.delegated.asking import Asking
-from shoal.actors.discovery.delegated.peerids import key_cid_of
 from shoal.actors.discovery.delegated.records import ACCEPT, PeerRecord
 from shoal.actors.discovery.delegated.search import Search
+from shoal.actors.discovery.peerids import key_cid_of
 from shoal.actors.web.client import Get, HttpClient
 from shoal.actors.web.standing import Server, Servers
 from shoal.messages import lifecycle, routing

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from shoal.actors.discovery.delegated.lines import Lines
-from shoal.actors.discovery.delegated.peerids import base58_of
+from shoal.actors.discovery.peerids import base58_of
 from shoal.actors.web.client import Head
 from shoal.messages.base import prepared
 from shoal.messages.errors import RemoteError

@@ -8,8 +8,8 @@ import pytest
 
 from shoal.actors.discovery.delegated.actor import SEARCH_S, DelegatedActor
 from shoal.actors.discovery.delegated.asking import SLOW_S
-from shoal.actors.discovery.delegated.peerids import key_cid_of
 from shoal.actors.discovery.delegated.search import RACED
+from shoal.actors.discovery.peerids import key_cid_of
 from shoal.messages import lifecycle, routing
 from shoal.messages.base import Message
 from shoal.messages.cid import CID

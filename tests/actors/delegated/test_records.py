@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.actors.discovery.delegated.lines import Lines
-from shoal.actors.discovery.delegated.peerids import base58_of, key_cid_of, multihash_of
 from shoal.actors.discovery.delegated.records import JSON, NDJSON, PeerRecord, RecordReader, record_of
+from shoal.actors.discovery.peerids import base58_of, key_cid_of, multihash_of
 from shoal.actors.web.client import Head
 from shoal.messages.cid import CID, LIBP2P_KEY
 from shoal.messages.errors import RemoteError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.actors.discovery.delegated.peerids import key_cid_of
+from shoal.actors.discovery.peerids import key_cid_of
 from shoal.messages import routing
 from shoal.messages.base import Message
 from shoal.messages.cid import CID

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.actors.discovery.delegated.peerids import key_cid_of
 from shoal.actors.discovery.dht.ipns import make_record
+from shoal.actors.discovery.peerids import key_cid_of
 from shoal.runtime.config import Config
 from shoal.runtime.node import Node
 from shoal.tests.actors.dht.signers import ed25519
