@@ -51,6 +51,10 @@ class Unavailable(LocalError):
     """The part of the node that should answer is stopped, restarting or overloaded: try again."""
 
 
+class RefusedByRole(Unavailable):
+    """The role in which the node runs does not do this: to try again is of no use."""
+
+
 class RemoteError(ShoalError):
     """A peer sent bytes, or behaved, against the rules.  ``code`` is a short stable word for counters."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from shoal.messages.base import Message
-from shoal.messages.errors import Unavailable
+from shoal.messages.errors import RefusedByRole, Unavailable
 from shoal.runtime.edge import Edge
 
 M = TypeVar("M", bound=Message)
@@ -27,6 +27,8 @@ def ask_patiently(edge: Edge, kind: type[M], message: Message, timeout_s: float 
     while True:
         try:
             return edge.ask_for(kind, message, timeout_s)
+        except RefusedByRole:
+            raise
         except Unavailable:
             if edge.now() >= patience:
                 raise

@@ -19,7 +19,7 @@ from shoal.messages import codec, limits
 from shoal.messages.base import Message
 from shoal.messages.blocks import CancelGet, GetBlocks
 from shoal.messages.envelope import PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL, USER, Envelope
-from shoal.messages.errors import BadInput, DeadlineExceeded, LocalError, RemoteError, Unavailable
+from shoal.messages.errors import BadInput, DeadlineExceeded, LocalError, RefusedByRole, RemoteError, Unavailable
 from shoal.messages.registry import PARTIAL_REPLIES
 from shoal.messages.replies import Failed, Overloaded, Refused
 from shoal.runtime.cell import on_actor_thread
@@ -313,7 +313,7 @@ def raise_if_no(reply: Message) -> None:
     if isinstance(reply, Failed):
         raise error_of(reply)
     if isinstance(reply, Refused):
-        raise Unavailable(f"refused: {reply.reason}", "run the node in a role that does it")
+        raise RefusedByRole(f"refused: {reply.reason}", "run the node in a role that does it")
     if isinstance(reply, Overloaded):
         raise Unavailable(f"{reply.receiver} has too much to do", "try again in a moment")
 

@@ -12,9 +12,10 @@ from shoal.messages.block import Block
 from shoal.messages.blocks import BlocksEnd, BlocksFound, CancelGet, GetBlocks, RepoStat, RepoStats
 from shoal.messages.cid import CID
 from shoal.messages.envelope import Envelope
-from shoal.messages.errors import BadInput, DeadlineExceeded, LocalError, StorageFull, Unavailable
+from shoal.messages.errors import BadInput, DeadlineExceeded, LocalError, RefusedByRole, StorageFull, Unavailable
 from shoal.messages.policy import Policy
 from shoal.messages.replies import Done, Failed, Overloaded, Refused
+from shoal.runtime import asking
 from shoal.runtime.clock import SystemClock
 from shoal.runtime.context import ActorContext
 from shoal.runtime.edge import Edge, ThreadSignal, error_of
@@ -81,7 +82,7 @@ def test_an_answer(served: Served) -> None:
         (Failed("RepoStat", "StorageFull", "no room"), StorageFull, "no room"),
         (Failed("RepoStat", "BadInput", "what?"), BadInput, "what"),
         (Failed("RepoStat", "NoSuchError", "hm"), LocalError, "hm"),
-        (Refused("RepoStat", "a leecher does not"), Unavailable, "a leecher does not"),
+        (Refused("RepoStat", "a leecher does not"), RefusedByRole, "a leecher does not"),
         (Overloaded("RepoStat", "placement"), Unavailable, "too much to do"),
     ],
 )
@@ -91,6 +92,26 @@ def test_a_no_is_raised(served: Served, reply: Message, kind: type[LocalError], 
         served.edge.ask(RepoStat(), 5.0)
     assert type(caught.value) is kind
     assert not served.edge._pending
+
+
+@pytest.mark.parametrize(
+    ("reply", "tries"),
+    [(Refused("RepoStat", "a leecher does not"), 1), (Failed("RepoStat", "Unavailable", "ended"), 2)],
+)
+def test_what_may_be_mended_is_asked_again_and_what_a_role_refuses_is_not(
+    served: Served, reply: Message, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Message] = []
+
+    def answer(ctx: ActorContext, message: Message, envelope: Envelope) -> None:
+        asked.append(message)
+        ctx.reply(envelope, reply)
+
+    served.answer = answer
+    monkeypatch.setattr(asking, "RESTART_S", 0.01)
+    with pytest.raises(Unavailable):
+        asking.ask_patiently(served.edge, RepoStats, RepoStat())
+    assert len(asked) == tries
 
 
 def test_another_kind_of_answer_is_not_taken_for_it(served: Served) -> None:

@@ -230,7 +230,8 @@ class BootstrapActor(Actor):
     def _note_faults(self, naming: Naming) -> None:
         """Say what the DNS did not know: a name is asked again and again, and the log told once until it is known."""
         if not naming.faults:
-            self.unknown.discard(naming.peer)
+            if naming.addrs:  # else nobody answered, which says nothing
+                self.unknown.discard(naming.peer)
             return
         self.ctx.count("dns_faults", len(naming.faults))
         level = logging.DEBUG if naming.peer in self.unknown else logging.INFO

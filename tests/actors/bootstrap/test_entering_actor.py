@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 import msgspec
+import pytest
 
 from shoal.actors.discovery.bootstrap.actor import BOOK_EVERY_S, LOOK_EVERY_S, NAMES_TIMEOUT_S, SETTLE_S, BootstrapActor
 from shoal.actors.discovery.bootstrap.entering import FIRST_WAIT_S, LONGEST_WAIT_S
@@ -134,6 +136,29 @@ def test_a_bootstrapper_without_an_address_is_asked_for_again_with_back_off() ->
         bench.ctx.advance(FIRST_WAIT_S * 2 ** (round_ - 1))
     assert bench.dials() == []
     assert bench.ctx.counts["dns_faults"] == 4
+
+
+def test_the_log_is_told_once_of_a_name_that_the_dns_does_not_know(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench = Bench(OTHER, addr=NAMED)
+
+    def levels(*answers: Answer) -> list[int]:
+        """The levels of what each of these answers had logged."""
+        caplog.clear()
+        for answer in answers:
+            while not bench.zone.asked:
+                bench.ctx.advance(LOOK_EVERY_S)
+            bench.zone.asked.clear()
+            bench.zone.answers.append(answer)
+            bench.ctx.advance(LOOK_EVERY_S)
+            for said in bench.dials():
+                said.answer(Failed("Dial", "NotFound", "refused"))
+        return [record.levelno for record in caplog.records if OTHER in record.getMessage()]
+
+    unknown, known = Answer(ASKED, (), "NXDOMAIN"), Answer(ASKED, (f"dnsaddr={IP}/p2p/{OTHER}",))
+    assert levels(unknown, unknown, unknown) == [logging.INFO, logging.DEBUG, logging.DEBUG]
+    levels(known)
+    assert levels(unknown, unknown) == [logging.INFO, logging.DEBUG], "it was known, and is not any more"
 
 
 def test_a_resolver_that_is_silent_is_not_waited_for_for_ever() -> None:
