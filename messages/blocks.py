@@ -10,11 +10,15 @@ class GetBlocks(Message, frozen=True):
 
     Answered by any number of ``BlocksFound``, then one ``BlocksEnd``.  ``session`` groups the wants of one
     download, so that bitswap asks the peers that had its earlier blocks; 0 is a session of its own.
+
+    A block from the network is durable before it is handed on; with ``early`` its hash has been checked, and it is
+    stored meanwhile: for who only reads it, and counts on nothing being here afterwards.
     """
 
     cids: tuple[CID, ...]
     session: int = 0
     fetch: bool = True
+    early: bool = False
 
 
 class BlocksFound(Reply, frozen=True):

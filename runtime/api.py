@@ -317,7 +317,8 @@ class NodeApi:
         return iter(Fetch(self.edge, reader, timeout_s=timeout_s))
 
     def _block(self, cid: CID, timeout_s: float) -> Block:
-        return next(self._read(BlockList([cid]), timeout_s))
+        """One block, to be read: nobody counts on its being here afterwards."""
+        return next(iter(Fetch(self.edge, BlockList([cid]), timeout_s=timeout_s, early=True)))
 
     def _kind_of(self, cid: CID, timeout_s: float) -> Kind:
         return read_node(self._block(cid, timeout_s))[1].kind

@@ -50,7 +50,7 @@ class Fetch(Generic[T]):
     """One reader's run.  Iterate over it; closing the iterator cancels what is still asked for.
 
     ``timeout_s`` is how long any one block may take from when it is asked for; a transfer that goes on may last
-    as long as it likes.
+    as long as it likes.  What has been read is durable, unless it was fetched ``early`` (``GetBlocks``).
     """
 
     def __init__(
@@ -60,12 +60,14 @@ class Fetch(Generic[T]):
         *,
         timeout_s: float = BLOCK_TIMEOUT_S,
         fetch: bool = True,
+        early: bool = False,
         priority: int = PRIORITY_NORMAL,
     ) -> None:
         self.edge = edge
         self.reader = reader
         self.timeout_s = timeout_s
         self.fetch = fetch
+        self.early = early
         self.priority = priority
         self.session = edge.new_session()
         self.asked: dict[int, tuple[float, set[CID]]] = {}  # request -> (deadline, what it still owes)
@@ -93,7 +95,7 @@ class Fetch(Generic[T]):
             self._ask(inbox, batch, deadline)
 
     def _ask(self, inbox: Inbox, cids: list[CID], deadline: float) -> None:
-        message = blocks.GetBlocks(tuple(cids), self.session, self.fetch)
+        message = blocks.GetBlocks(tuple(cids), self.session, self.fetch, self.early)
         request = inbox.send(message, deadline=deadline, priority=self.priority)
         self.asked[request] = (deadline, set(cids))
 

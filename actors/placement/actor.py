@@ -1,7 +1,8 @@
 """The placement actor: finds asked-for blocks in the tiers or has them fetched, and puts new ones where they belong.
 
 The content path (DESIGN 4): memory for what is used again and again (``hot``), then disk, then a want.  A block that
-arrives is stored first and handed out after, so what an asker has seen survives a crash.  A tier, the wantlist or
+arrives is stored first and handed out after, so what an asker has seen survives a crash; only who asked to read it
+``early`` gets it while it is being stored.  A tier, the wantlist or
 bitswap may die and come back at any time: tier requests are repeated until their deadline, wants are sent again when
 the wantlist is new.
 """
@@ -51,7 +52,7 @@ class PlacementActor(Actor):
     @handles(blocks.GetBlocks)
     def on_get(self, message: blocks.GetBlocks, envelope: Envelope) -> None:
         cids = tuple(dict.fromkeys(message.cids))
-        self.gets.add(envelope, cids, message.session or envelope.id, message.fetch)
+        self.gets.add(envelope, cids, message.session or envelope.id, message.fetch, message.early)
         self._sweep_later()
         inline = [Block(cid, cid.digest) for cid in cids if cid.hash_code == IDENTITY]
         self._hand_out(envelope.id, inline)
@@ -134,6 +135,7 @@ class PlacementActor(Actor):
         priority = max((self.gets.open[number].envelope.priority for number in waiting), default=envelope.priority)
         if not waiting:
             self.ctx.count("fetched_for_nobody")
+        early = self._hand_out_early(message.blocks)
 
         def stored(reply: Message) -> None:
             if isinstance(reply, tiers.TierStored):
@@ -142,14 +144,31 @@ class PlacementActor(Actor):
             reason = getattr(reply, "reason", "the disk tier is overloaded")
             error = reply.error if isinstance(reply, Failed) else "Unavailable"
             for block in message.blocks:
-                self._give_up(block.cid, reason, error)
+                self._give_up(block.cid, reason, error, early.get(block.cid, ()))
 
         self.storing.put(message.blocks, priority, deadline, stored, copy=True)
 
-    def _give_up(self, cid: CID, reason: str, error: str) -> None:
-        """Nobody gets this block, and it is not to be fetched again and again for requests that have been answered."""
+    def _hand_out_early(self, fetched: tuple[Block, ...]) -> dict[CID, set[int]]:
+        """Give these to who may have them before they are durable; the sessions of each block that was given."""
+        takers: dict[int, list[Block]] = {}
+        sessions: dict[CID, set[int]] = {}
+        for block in fetched:
+            for number in self.gets.waiting_for(block.cid):
+                get = self.gets.open[number]
+                if get.early:
+                    takers.setdefault(number, []).append(block)
+                    sessions.setdefault(block.cid, set()).add(get.session)
+        for number, found in takers.items():
+            self._hand_out(number, found)
+        return sessions
+
+    def _give_up(self, cid: CID, reason: str, error: str, early: Iterable[int]) -> None:
+        """Nobody gets this block, and it is not to be fetched again and again for requests that have been answered.
+
+        ``early``: the sessions of those that were answered before it could not be stored.
+        """
         waiting = self.gets.waiting_for(cid)
-        sessions = sorted({self.gets.open[number].session for number in waiting})
+        sessions = sorted({self.gets.open[number].session for number in waiting}.union(early))
         for number in waiting:
             self._miss(number, (cid,), reason, error)
         for session in sessions:

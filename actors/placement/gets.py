@@ -21,6 +21,7 @@ class Get:
     envelope: Envelope
     session: int
     fetch: bool
+    early: bool  # may have blocks that are not durable yet
     remaining: set[CID]
     missing: list[MissingBlock] = field(default_factory=list)
 
@@ -32,9 +33,9 @@ class Gets:
         self.open: dict[int, Get] = {}
         self.wanted: dict[CID, set[int]] = {}
 
-    def add(self, envelope: Envelope, cids: Iterable[CID], session: int, fetch: bool) -> Get:
+    def add(self, envelope: Envelope, cids: Iterable[CID], session: int, fetch: bool, early: bool = False) -> Get:
         """Open a request; its id is its envelope's."""
-        get = Get(envelope, session, fetch, set(cids))
+        get = Get(envelope, session, fetch, early, set(cids))
         self.open[envelope.id] = get
         return get
 

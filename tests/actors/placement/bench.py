@@ -100,9 +100,9 @@ class Bench:
         return found
 
 
-def get(*cids: CID, session: int = 7, fetch: bool = True) -> blocks.GetBlocks:
+def get(*cids: CID, session: int = 7, fetch: bool = True, early: bool = False) -> blocks.GetBlocks:
     """A request for ``cids``."""
-    return blocks.GetBlocks(cids, session, fetch)
+    return blocks.GetBlocks(cids, session, fetch, early)
 
 
 def missing(cid: CID, reason: str, error: str) -> blocks.BlocksEnd:

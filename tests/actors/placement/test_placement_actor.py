@@ -259,6 +259,34 @@ def test_what_cannot_be_stored_fails_its_askers_and_is_wanted_no_more() -> None:
     assert bench.answers(put) == [Failed("TierPut", "StorageFull", "no room")]
 
 
+def test_who_only_reads_gets_a_block_before_it_is_durable_and_nobody_else_does() -> None:
+    bench = Bench()
+    reader, keeper = bench.tell(get(A.cid, session=1, early=True)), bench.tell(get(A.cid, session=2))
+    both = bench.tell(get(A.cid, B.cid, session=3, early=True))
+    bench.read()
+    bench.tell(blocks.BlocksFetched("p", (A,)))
+    assert bench.answers(reader) == [blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+    assert bench.answers(both) == [blocks.BlocksFound((A,))]
+    assert bench.answers(keeper) == []
+    assert not bench.ctx.take(blocks.BlocksAvailable), "peers hear of it when it is here"
+    bench.store()
+    assert bench.answers(keeper) == [blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+    assert bench.answers(reader) == []
+    assert len(bench.ctx.take(blocks.BlocksAvailable)) == 1
+    assert not bench.ctx.take(wants.CancelWants)
+
+
+def test_what_was_read_early_and_cannot_be_stored_is_wanted_no_more() -> None:
+    bench = Bench()
+    reader = bench.tell(get(A.cid, session=1, early=True))
+    bench.read()
+    bench.tell(blocks.BlocksFetched("p", (A,)))
+    bench.store(Failed("TierPut", "StorageFull", "no room"))
+    bench.store(Failed("TierPut", "StorageFull", "none here either"), "cold")
+    assert bench.answers(reader) == [blocks.BlocksFound((A,)), blocks.BlocksEnd()]
+    assert bench.ctx.take(wants.CancelWants) == [wants.CancelWants((A.cid,), 1)]
+
+
 def test_a_block_for_nobody_is_stored_all_the_same() -> None:
     bench = Bench()
     bench.tell(blocks.BlocksFetched("p", (A,)))
