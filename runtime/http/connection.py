@@ -23,19 +23,21 @@ class BoundedStream:
     def __init__(self, stream: trio.SocketStream, stall_s: float = HTTP_WRITE_STALL_S.value) -> None:
         self._stream = stream
         self._stall_s = stall_s
+        self._sending = trio.Lock()
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
         """Send all of it.  Raises trio.BrokenResourceError when the client takes nothing for too long."""
         rest = memoryview(data)
-        with trio.CancelScope() as patience:
-            while rest:
-                patience.deadline = trio.current_time() + self._stall_s
-                try:
-                    sent = await self.socket.send(rest)
-                except OSError as fault:
-                    raise trio.BrokenResourceError(f"the client is gone: {fault}") from fault
-                rest = rest[sent:]
+        async with self._sending:  # a socket takes parts: two senders at one time would mix theirs
+            with trio.CancelScope() as patience:
+                while rest:
+                    patience.deadline = trio.current_time() + self._stall_s
+                    try:
+                        sent = await self.socket.send(rest)
+                    except OSError as fault:
+                        raise trio.BrokenResourceError(f"the client is gone: {fault}") from fault
+                    rest = rest[sent:]
         if patience.cancelled_caught:
             self.abort()
             raise trio.BrokenResourceError("the client takes nothing")
