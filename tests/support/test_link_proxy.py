@@ -239,8 +239,11 @@ def test_a_reset_of_one_side_reaches_the_other() -> None:
 
 def test_nobody_behind_it_is_a_refusal() -> None:
     with LinkProxy.start(Link()) as proxy:
-        with socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_S) as near:
-            assert reset(near)
+        try:
+            with socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_S) as near:
+                assert reset(near)
+        except ConnectionResetError:
+            pass  # it was quicker than our system call
         assert proxy.stats()["refused"] == 1
 
 
