@@ -98,7 +98,7 @@ def start(folder: Path, extra: Sequence[str] = ()) -> Iterator[ShoalPeer]:
 
 SHOAL: Final = Contestant(
     "shoal",
-    "bin/run-node and its HTTP API; a file is durable in SQLite, then read through cat; one block is read as it is stored",
+    "bin/run-node and its HTTP API; a file is durable in SQLite, then read by cat; one block is read as it is stored",
     start,
     can=frozenset({"file", "tree", "chunked", "block", "node"}),
 )
