@@ -45,6 +45,7 @@ CHECK_S: Final = 0.25
 GROWING: Final = ("rss", "descriptors", "threads", "streams", "dead_letters")  # where a leak shows
 SHOAL_HOST: Final = "127.0.0.2"
 QUICK: Final = ("--minutes", "0.2", "--resets", "1-3")
+CACHED: Final = "shoal_memory_bytes"  # the memory tier's: it fills for a long time, which is no leak
 METRICS: Final = {"wants": "shoal_wantlist_wants", "demand": "shoal_wantlist_demand"}
 
 
@@ -189,6 +190,7 @@ def sample(soak: Soak) -> dict[str, Any]:
         "queued": sum(actor["Queued"] for actor in actors["Actors"]),
         "restarts": sum(actor["Restarts"] for actor in actors["Actors"]),
         "dead_letters": int(actors["DeadLetters"]),
+        "cached": int(metrics.get(CACHED, 0)),
         **{name: int(metrics.get(metric, 0)) for name, metric in METRICS.items()},
     }
     return {
@@ -201,7 +203,7 @@ def sample(soak: Soak) -> dict[str, Any]:
     }
 
 
-SHOAL_COLUMNS: Final = ("RSS", "fds", "threads", "streams", "wants", "demand", "sessions", "queued")
+SHOAL_COLUMNS: Final = ("RSS", "cached", "fds", "threads", "streams", "wants", "demand", "sessions", "queued")
 COLUMNS: Final = (
     *("at", "files", "MiB", "resets"),
     *(f"shoal {name}" for name in SHOAL_COLUMNS),
@@ -219,6 +221,7 @@ def row(entry: dict[str, Any]) -> list[str]:
         f"{entry['bytes'] / 1024**2:.0f}",
         str(entry["cuts"]),
         size_text(shoal["rss"]),
+        size_text(shoal["cached"]),
         *(str(shoal[name]) for name in inside),
         size_text(kubo["rss"]),
         str(kubo["descriptors"]),
