@@ -161,7 +161,18 @@ def test_resets_are_read(text: str, seconds: tuple[float, float] | None) -> None
 
 
 def soaked(**changes: int) -> dict[str, Any]:
-    inside = ("peers", "streams", "sessions", "outstanding", "queued", "restarts", "dead_letters", "wants", "demand")
+    inside = (
+        "peers",
+        "streams",
+        "sessions",
+        "outstanding",
+        "queued",
+        "restarts",
+        "dead_letters",
+        "wants",
+        "demand",
+        "cached",
+    )
     process = {"rss": 5 * 1024**2, "descriptors": 20, "threads": 11}
     shoal = {**process, **dict.fromkeys(inside, 0), **changes}
     return {"seconds": 60.0, "transfers": 7, "bytes": 9, "cuts": 2, "shoal": shoal, "kubo": process}
@@ -171,11 +182,12 @@ def test_the_soak_is_told_with_growth_and_failure() -> None:
     direction = {"transfers": 3, "bytes": 2048, "slowest_s": 1.5, "slowest_bytes": 1024}
     found = {
         "minutes": 1.0,
-        "samples": [soaked(), soaked(descriptors=22), soaked(descriptors=99)],
+        "samples": [soaked(), soaked(descriptors=22), soaked(descriptors=99, cached=3 * 1024**2)],
         "contestants": {"soak": {"a->b": direction}},
     }
     told = soak.text(found)
     assert "descriptors 20 -> 22 -> 99" in told
+    assert told.count("3 MiB") == 1, "what memory holds of its own will is told apart"
     assert "a->b: 3 files, 2 KiB; slowest 1.5 s (1 KiB)" in told
     assert "no transfer failed" in told
     found["contestants"]["soak"]["failure"] = "a hang"  # type: ignore[index]  # one dictionary of several types
